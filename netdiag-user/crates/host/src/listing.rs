@@ -46,6 +46,7 @@ pub const POD: Most = Most {
     ruleset: Some(ruleset::Most {
         rules: 512,
         elements: 1_024,
+        comments: false,
     }),
 };
 /// Of the node's as it is kept and recorded, to follow packets through it.
@@ -57,6 +58,7 @@ pub const KEPT: Most = Most {
     ruleset: Some(ruleset::Most {
         rules: 65_536,
         elements: 131_072,
+        comments: false,
     }),
 };
 /// The node's own: neighbours, entries of forwarding tables, rules.

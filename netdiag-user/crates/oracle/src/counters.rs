@@ -18,6 +18,7 @@ use crate::{
 pub const MOST: ruleset::Most = ruleset::Most {
     rules: 10_000,
     elements: 100_000,
+    comments: false,
 };
 
 /// Rules, and packets that they took.

@@ -3,6 +3,7 @@
 mod chain;
 mod chance;
 mod index;
+pub mod leads;
 mod lookup;
 mod registers;
 mod rule;

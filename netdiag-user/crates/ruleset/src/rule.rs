@@ -153,7 +153,7 @@ impl<'i, 'r> Rules<'i, 'r> {
     fn does_known(&self, expression: &'r Expression) -> bool {
         match expression {
             Expression::Sets(Data::Verdict(Verdict::Continue | Verdict::Break), _) => false,
-            Expression::Opaque(_) => false,
+            Expression::Opaque(_) | Expression::Tproxy(_) => false,
             Expression::Lookup { to: None, .. } => self.is_map(expression),
             other => has_effect(other),
         }
@@ -414,6 +414,7 @@ pub(crate) fn has_effect(expression: &Expression) -> bool {
         | Expression::Reject(_)
         | Expression::Nat(_)
         | Expression::NoTrack
+        | Expression::Tproxy(_)
         | Expression::Sets(Data::Verdict(_), _) => true,
         Expression::Xtables { target, name, .. } => *target && !xt::only_tells(name),
         _ => false,

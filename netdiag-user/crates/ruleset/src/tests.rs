@@ -71,6 +71,7 @@ fn rule(handle: u64, expressions: &[Expression]) -> Rule {
     Rule {
         handle,
         expressions: expressions.to_vec(),
+        comment: None,
     }
 }
 
@@ -199,6 +200,7 @@ fn element(key: &[u8], gap: bool) -> Element {
         gap,
         data: None,
         expressions: Vec::new(),
+        comment: None,
     }
 }
 

@@ -9,7 +9,7 @@ mod tests;
 
 use netdiag_model::world::ruleset::{Base, Ct, Fib, Load, Meta};
 
-pub(crate) use targets::{Aims, aims, only_tells};
+pub(crate) use targets::{Aims, aims, only_tells, translates_to};
 
 use crate::{Byte, Loaded, Packet, Three};
 
@@ -18,7 +18,7 @@ use crate::{Byte, Loaded, Packet, Three};
 pub(crate) struct Info<'i>(pub &'i [u8]);
 
 impl Info<'_> {
-    fn byte(self, at: usize) -> Option<u8> {
+    pub fn byte(self, at: usize) -> Option<u8> {
         self.0.get(at).copied()
     }
 
@@ -129,8 +129,11 @@ fn port(packet: &impl Packet, offset: u32) -> Option<Option<u16>> {
 const SOURCE: u32 = 0;
 const DESTINATION: u32 = 2;
 
+/// The first and the last of some ports.
+type Ports = (u16, u16);
+
 /// `xt_multiport_v1`: which side, how many, the ports, which of them begin a range, and whether none is to be it.
-fn multiport(info: Info<'_>, packet: &impl Packet) -> Option<Three> {
+pub(crate) fn multiport_ranges(info: Info<'_>) -> Option<(u8, bool, Vec<Ports>)> {
     const MOST: u8 = 15;
     const PORTS: usize = 2;
     const RANGES: usize = PORTS + 2 * MOST as usize;
@@ -146,6 +149,11 @@ fn multiport(info: Info<'_>, packet: &impl Packet) -> Option<Three> {
         ranges.push((least, info.short(PORTS + 2 * at)?));
         at += 1;
     }
+    Some((side, invert, ranges))
+}
+
+fn multiport(info: Info<'_>, packet: &impl Packet) -> Option<Three> {
+    let (side, invert, ranges) = multiport_ranges(info)?;
     let sides: &[u32] = match side {
         0 => &[SOURCE],
         1 => &[DESTINATION],

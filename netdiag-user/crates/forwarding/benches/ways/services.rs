@@ -83,6 +83,7 @@ fn chain(name: String, hook: Option<Hook>, rules: Vec<Vec<Expression>>) -> Chain
         Rule {
             handle: at as u64 + 1,
             expressions,
+            comment: None,
         }
     };
     Chain {
@@ -212,6 +213,7 @@ fn element(key: &[u8], leads: Verdict) -> Element {
         gap: false,
         data: Some(Data::Verdict(leads)),
         expressions: Vec::new(),
+        comment: None,
     }
 }
 

@@ -1,9 +1,8 @@
-//! Netfilter's rules of this thread's namespace: as the host's own programs list them, nftables and
-//! both engines of iptables where they are in use, and as the kernel counts them.
+//! Netfilter's rules of this thread's namespace that refuse packets: as the kernel counts them, and as
+//! the host's own programs list them.
 //!
 //! Whoever owns the namespace may have made any number of rules, with any names. What is listed is
 //! read while it comes, a rule at a time, and only what is asked for is kept.
-pub mod json;
 pub mod kernel;
 pub mod saved;
 mod turn;
@@ -15,9 +14,9 @@ use std::{
 
 use anyhow::Result;
 
-use self::{json::Reader, kernel::Tables, saved::Lines, turn::Turn};
+use self::{saved::Lines, turn::Turn};
 use crate::{
-    model::netfilter::{Chain, Iptables},
+    model::netfilter::Iptables,
     sys::{
         file,
         program::{Failure, Program},
@@ -34,64 +33,7 @@ const LEGACY: [(&str, Iptables); 2] = [
 /// How long a listing of everything may take: of 100,000 rules it is 6 s and more.
 const LISTING: Duration = Duration::from_secs(20);
 
-/// Hands over what nft lists; true where some of it are iptables' matches and targets, which nft
-/// cannot spell. Of very many rules it lists those tables alone that the reader looks for.
-pub fn nft(tables: Tables, reader: &mut dyn Reader) -> Result<bool> {
-    let census = kernel::census(tables);
-    // Where there is none, nobody needs nft to say so.
-    if census.as_ref().is_ok_and(|census| census.tables.is_empty()) {
-        return Ok(false);
-    }
-    // Who cannot count them lists them all.
-    let census = census.unwrap_or_default();
-    let few = census.rules <= kernel::FEW;
-    let Some(wanted) = census.wanted.as_ref().filter(|_| !few).and_then(plain) else {
-        return everything(reader);
-    };
-    for (family, name) in &census.tables {
-        reader.table(family.name(), name);
-    }
-    let mut xt = census.iptables;
-    for [family, table] in wanted {
-        xt |= listed(&["-j", "list", "table", family, table], reader)?;
-    }
-    Ok(xt)
-}
-
-/// The same of all there is.
-pub fn everything(reader: &mut dyn Reader) -> Result<bool> {
-    listed(&["-j", "list", "ruleset"], reader)
-}
-
-fn listed(list: &[&str], reader: &mut dyn Reader) -> Result<bool> {
-    let _turn = Turn::take()?;
-    let program = Program::new("nft").within(LISTING);
-    Ok(program.read(list, |from| json::read(from, reader))?)
-}
-
-/// Their names, where nft reads each of them as one word.
-fn plain(tables: &kernel::Names) -> Option<Vec<[&str; 2]>> {
-    let names = tables.iter().map(|(family, table)| {
-        let table = Chain::plain_table(table)?;
-        Some([family.name(), table])
-    });
-    names.collect()
-}
-
-/// Hands over the lines of each `iptables-save` that is in use; `options` are its own.
-pub fn saved(
-    xt: bool,
-    options: &[&str],
-    mut each: impl FnMut(Iptables, &mut Lines<'_>) -> Result<()>,
-) -> Result<()> {
-    let both = [Iptables::Nft4, Iptables::Nft6].into_iter();
-    for program in both.filter(|_| xt) {
-        save(program, options, &mut each)?;
-    }
-    saved_legacy(options, each)
-}
-
-/// The same of the old engine alone.
+/// Hands over the lines of each `iptables-legacy-save` that is in use; `options` are its own.
 pub fn saved_legacy(
     options: &[&str],
     mut each: impl FnMut(Iptables, &mut Lines<'_>) -> Result<()>,

@@ -6,6 +6,8 @@ mod ipset;
 mod legacy;
 mod set;
 #[cfg(test)]
+pub mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::{
@@ -15,8 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
-use netdiag_lang::mark;
+use anyhow::{Context, Result, bail};
+use netdiag_lang::{english, mark};
 use rtnetlink::sys::Socket;
 
 use self::attributes::{name, number, u64_of};
@@ -59,18 +61,22 @@ const RULE_TABLE: u16 = 1;
 const RULE_CHAIN: u16 = 2;
 const RULE_HANDLE: u16 = 3;
 const RULE_EXPRESSIONS: u16 = 4;
+const RULE_USER_DATA: u16 = 7;
 const GENERATION_ID: u16 = 1;
 /// NF_DROP.
 const DROP: u32 = 0;
 
-/// Tables, chains and sets: whoever owns the namespace may have made any number of them.
-const OBJECTS: usize = 20_000;
+/// Tables, chains and sets, of which there are no more than rules where somebody uses them: whoever owns the namespace may
+/// have made any number of them.
+const OBJECTS: usize = 1_024;
 
 /// Bounds of what is read.
 #[derive(Clone, Copy, Debug)]
 pub struct Most {
     pub rules: usize,
     pub elements: usize,
+    /// What rules say of themselves is kept.
+    pub comments: bool,
 }
 
 /// That of the namespace that this thread is in, whole where it has no more rules and elements than that: any packet may
@@ -88,6 +94,20 @@ pub fn read(most: Most) -> Known<Arc<Ruleset>> {
     Known::Not(Why::Changing)
 }
 
+/// The same for who asks what rules are there for.
+pub fn whole(most: Most) -> Result<Arc<Ruleset>> {
+    match read(most) {
+        Known::Is(rules) | Known::Partly(rules, _) => Ok(rules),
+        Known::Not(Why::Refused(why)) => bail!(why),
+        Known::Not(Why::Changing) => bail!(mark!("the rules change all the time")),
+        Known::Not(_) => bail!(english!(
+            "there are more than {} rules, or {} elements of their sets",
+            most.rules,
+            most.elements
+        )),
+    }
+}
+
 /// As far as it comes, and why it comes no further.
 fn listed(most: Most, until: Instant) -> Result<(Ruleset, Option<Why>)> {
     let kernel = Kernel {
@@ -98,7 +118,7 @@ fn listed(most: Most, until: Instant) -> Result<(Ruleset, Option<Why>)> {
     let mut reading = Reading {
         most,
         why: None,
-        objects: OBJECTS,
+        objects: most.rules.max(OBJECTS),
         tables: BTreeMap::new(),
         places: BTreeMap::new(),
         ruleset: Ruleset {
@@ -188,9 +208,14 @@ impl Reading {
             let chain = *reading.places.get(&(table, name))?;
             left = left.checked_sub(1)?;
             let expressions = attribute(message, RULE_EXPRESSIONS).unwrap_or_default();
+            let comment = || {
+                let own = attribute(message, RULE_USER_DATA).and_then(attributes::comment);
+                own.or_else(|| expression::comment(expressions))
+            };
             let rule = Rule {
                 handle: u64_of(attribute(message, RULE_HANDLE)?)?,
                 expressions: expression::all(expressions),
+                comment: reading.most.comments.then(comment).flatten(),
             };
             let chains = &mut reading.ruleset.tables.get_mut(table)?.chains;
             chains.get_mut(chain)?.rules.push(rule);
@@ -217,9 +242,10 @@ impl Reading {
                     nla(set::NAME, &attributes::named(&table.sets[which].name)),
                 ];
                 let asked = request(GET_ELEMENTS, Some(table.family), &names.concat());
+                let comments = self.most.comments;
                 let each = |reading: &mut Self, _, message: &[u8]| {
                     let of = &mut reading.ruleset.tables.get_mut(at)?.sets.get_mut(which)?;
-                    set::elements(of, message, &mut left)
+                    set::elements(of, message, &mut left, comments)
                 };
                 // Nothing more comes by that socket.
                 if self.why.is_some() {
@@ -235,7 +261,7 @@ impl Reading {
     fn legacy(&mut self, _: &Kernel) -> Result<()> {
         let mut left = self.most.rules;
         for ipv6 in [false, true] {
-            let (tables, whole) = legacy::tables(ipv6, &mut left)?;
+            let (tables, whole) = legacy::tables(ipv6, &mut left, self.most.comments)?;
             if !whole {
                 self.why = Some(Why::TooMany);
             }

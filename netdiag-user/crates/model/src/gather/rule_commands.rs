@@ -176,11 +176,6 @@ impl Shown {
 }
 
 impl Chain {
-    /// A table's name, where nft reads it as one word.
-    pub fn plain_table(name_of: &str) -> Option<&str> {
-        name(name_of)
-    }
-
     /// Its names, where nft reads each of them as one word.
     pub fn plain(&self) -> Option<[&str; 3]> {
         let (table, chain) = (name(&self.table)?, name(&self.chain)?);

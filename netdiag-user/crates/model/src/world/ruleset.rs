@@ -99,6 +99,9 @@ pub enum ChainKind {
 pub struct Rule {
     pub handle: u64,
     pub expressions: Vec<Expression>,
+    /// What its writer says of it, where somebody asked for that: it decides nothing.
+    #[serde(skip)]
+    pub comment: Option<Box<str>>,
 }
 
 impl Rule {
@@ -166,6 +169,7 @@ mod tests {
             let rule = Rule {
                 handle: 1,
                 expressions: Vec::new(),
+                comment: None,
             };
             let chain = Chain {
                 name: "c".into(),

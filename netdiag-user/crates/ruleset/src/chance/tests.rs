@@ -63,6 +63,7 @@ fn table(expressions: Vec<Expression>, sets: Vec<Set>) -> Table {
     let rule = Rule {
         handle: 1,
         expressions,
+        comment: None,
     };
     made(vec![chain("b", Some(true), vec![rule])], sets)
 }
@@ -112,6 +113,7 @@ fn each_element_of_a_map_is_a_way_and_so_is_none() {
         gap: false,
         data: Some(Data::Verdict(verdict)),
         expressions: Vec::new(),
+        comment: None,
     };
     let map = Set {
         name: "m".into(),

@@ -99,6 +99,7 @@ fn drawn_rule(rng: &mut Rng, handle: u64, loads: &[Load]) -> Rule {
     Rule {
         handle,
         expressions,
+        comment: None,
     }
 }
 

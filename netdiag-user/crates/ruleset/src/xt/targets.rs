@@ -32,18 +32,30 @@ pub(crate) fn aims(
         // XT_CT_NOTRACK, and no zone.
         ("CT", 1 | 2) if info.short(0) == Some(1) && info.short(2) == Some(0) => untracks(packet),
         ("REJECT", 0) => rejects(info, ipv6).map(Aims::Rejects),
-        ("DNAT", 2) => range(info, NatKind::Destination, ipv6),
-        ("DNAT", 0) if !ipv6 => compat(info, NatKind::Destination),
-        ("DNAT", 1) => range(info, NatKind::Destination, ipv6),
-        ("SNAT", 0) if !ipv6 => compat(info, NatKind::Source),
-        ("SNAT", 1 | 2) => range(info, NatKind::Source, ipv6),
-        ("MASQUERADE", 0) if ipv6 => range(info, NatKind::Masquerade, ipv6),
-        ("MASQUERADE", 0) => compat(info, NatKind::Masquerade),
-        ("REDIRECT", 0) if ipv6 => range(info, NatKind::Redirect, ipv6),
-        ("REDIRECT", 0) => compat(info, NatKind::Redirect),
-        _ => None,
+        named => translates_to(named, info, ipv6).map(Aims::Nat),
     };
     known.unwrap_or(Aims::Unknown)
+}
+
+/// What a connection's first packet is to become by a target of NAT; nothing of another.
+pub(crate) fn translates_to(
+    (name, revision): (&str, u32),
+    info: Info<'_>,
+    ipv6: bool,
+) -> Option<Translates> {
+    let (kind, of_range) = match (name, revision) {
+        ("DNAT", 1 | 2) => (NatKind::Destination, true),
+        ("DNAT", 0) if !ipv6 => (NatKind::Destination, false),
+        ("SNAT", 1 | 2) => (NatKind::Source, true),
+        ("SNAT", 0) if !ipv6 => (NatKind::Source, false),
+        ("MASQUERADE", 0) => (NatKind::Masquerade, ipv6),
+        ("REDIRECT", 0) => (NatKind::Redirect, ipv6),
+        _ => return None,
+    };
+    match of_range {
+        true => range(info, kind, ipv6),
+        false => compat(info, kind),
+    }
 }
 
 fn stored(stored: Stored) -> Option<Aims> {
@@ -132,13 +144,13 @@ const ADDRESSES: u32 = 1;
 const PORTS: u32 = 2;
 
 /// `nf_nat_range`, `nf_nat_range2`
-fn range(info: Info<'_>, kind: NatKind, ipv6: bool) -> Option<Aims> {
+fn range(info: Info<'_>, kind: NatKind, ipv6: bool) -> Option<Translates> {
     let length = if ipv6 { 16 } else { 4 };
     translates(info, kind, (info.word(0)?, length), [4, 20, 36, 38])
 }
 
 /// `nf_nat_ipv4_multi_range_compat`, of one range.
-fn compat(info: Info<'_>, kind: NatKind) -> Option<Aims> {
+fn compat(info: Info<'_>, kind: NatKind) -> Option<Translates> {
     translates(info, kind, (info.word(4)?, 4), [8, 12, 16, 18])
 }
 
@@ -147,7 +159,7 @@ fn translates(
     kind: NatKind,
     (flags, length): (u32, usize),
     [least, most, first, last]: [usize; 4],
-) -> Option<Aims> {
+) -> Option<Translates> {
     let pair = |least, most, length| info.bytes(least, length).zip(info.bytes(most, length));
     let has = |flag: u32| flags & flag != 0;
     let named = matches!(kind, NatKind::Source | NatKind::Destination);
@@ -159,10 +171,10 @@ fn translates(
         true => Some(pair(first, last, 2)?),
         false => None,
     };
-    Some(Aims::Nat(Translates {
+    Some(Translates {
         kind,
         addresses,
         ports,
         flags,
-    }))
+    })
 }

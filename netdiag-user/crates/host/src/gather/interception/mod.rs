@@ -1,25 +1,23 @@
-//! Rules of a pod's namespace that lead its connections to a local port, by iptables' two engines
-//! and nftables' own; and the proxies that run there.
-mod iptables;
-mod nftables;
+//! Rules of a pod's namespace that lead its connections to a local port, and the proxies that run there.
+#[cfg(test)]
+mod tests;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-};
+use std::path::Path;
 
 use anyhow::{Result, ensure};
+use netdiag_ruleset::leads::{Does, Way, leads};
 
-use super::{
-    processes,
-    rulesets::{self, kernel::Tables},
-};
+use super::processes;
 use crate::{
     model::{
+        flow,
         interception::{Interception, Redirect},
-        netfilter::Listing,
+        netfilter::{self, Family, Iptables, Listing},
+        text,
+        world::ruleset::{Chain, Expression, Hook, NatKind, Ruleset, Table},
     },
     namespaces,
+    stack::ruleset::{self, Most},
 };
 
 /// Programs of known meshes. A pod's word about itself: it speaks of its own connections alone.
@@ -32,52 +30,24 @@ const PROXIES: [&str; 5] = [
 ];
 /// Those of a namespace that are named.
 const MOST_PROXIES: usize = 16;
-/// Chains within chains; rules have no circles, but a text may.
-const DEEPEST: usize = 16;
-/// Rules of one namespace that lead anywhere, and how many are looked at on the ways through them:
-/// chains that lead to each other often have any number of ways.
-const MOST: usize = 10_000;
-const LOOKS: usize = 100_000;
+/// A pod has as many rules as its owner makes; one that is a node of its own (kind, k3d) has some thousand.
+const MOST: Most = Most {
+    rules: 16_384,
+    elements: 32_768,
+    comments: false,
+};
+/// Rules, and ways through them, that are followed: chains that lead to each other often have any number.
+const LOOKS: usize = 1 << 18;
 /// Places that connections are led to; more than that are no sidecar's.
 const REDIRECTS: usize = 64;
-/// Characters of a rule.
+/// Ports of one such place.
+const PORTS: usize = 1024;
+/// Characters of a rule's place.
 const LONGEST: usize = 600;
-
-/// One rule, whatever its engine.
-#[derive(Debug, PartialEq, Eq)]
-struct Rule {
-    chain: String,
-    /// Connections to these ports of TCP; to any where there is none.
-    of: Vec<u16>,
-    does: Does,
-    text: String,
-    list: Listing,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Does {
-    Goes(String),
-    Redirects(u16),
-    /// Leaves the packet as it is.
-    Spares,
-}
-
-#[derive(Default)]
-struct Rules {
-    all: Vec<Rule>,
-    /// Chains that packets from outside, and those from programs here, come to.
-    prerouting: BTreeSet<String>,
-    output: BTreeSet<String>,
-}
 
 /// Of this thread's namespace; processes are looked up under `root`.
 pub fn interception(root: &Path) -> Result<Interception> {
-    let mut rules = Rules::default();
-    let xt = rulesets::nft(Tables::Rerouting, &mut rules)?;
-    rulesets::saved(xt, &[], |program, lines| {
-        iptables::read(lines, program, &mut rules)
-    })?;
-    let mut found = rules.interception()?;
+    let mut found = of(&*ruleset::whole(MOST)?)?;
     found.proxies = proxies(root);
     Ok(found)
 }
@@ -97,180 +67,107 @@ fn proxies(root: &Path) -> Vec<String> {
     found
 }
 
-impl Rules {
-    /// A rule that may matter. What leaves packets of every port alone never does.
-    fn keep(&mut self, rule: Rule) -> Result<()> {
-        if rule.does == Does::Spares && rule.of.is_empty() {
-            return Ok(());
+fn of(rules: &Ruleset) -> Result<Interception> {
+    let mut found = Interception::default();
+    // For all chains together: a pod can make as many as it likes.
+    let mut left = LOOKS;
+    for table in rules.tables.iter().filter(|table| !table.dormant) {
+        for (chain, hook) in table.chains.iter().filter_map(asked) {
+            let inbound = hook == Hook::Prerouting;
+            let mut each = |way: &Way<'_, '_>| note(table, way, inbound, &mut found);
+            let whole = leads(table, chain, &mut left, &mut each);
+            ensure!(
+                whole,
+                "its chains lead through one another more than {LOOKS} times"
+            );
         }
-        let full = self.all.len() >= MOST;
-        ensure!(
-            !full,
-            "more than {MOST} rules of the namespace lead packets somewhere"
-        );
-        self.all.push(rule);
-        Ok(())
     }
-
-    fn interception(&self) -> Result<Interception> {
-        let mut chains: BTreeMap<&str, Vec<&Rule>> = BTreeMap::new();
-        for rule in &self.all {
-            chains.entry(&rule.chain).or_default().push(rule);
-        }
-        let mut found = Interception::default();
-        // For all chains together: a pod can make as many as it likes.
-        let mut left = LOOKS;
-        for chain in &self.prerouting {
-            let mut walk = Walk::new(&chains, left);
-            walk.follow(chain, &[], DEEPEST);
-            left = walk.left;
-            found.inbound.extend(walk.redirects);
-            found.exempt.extend(walk.exempt);
-        }
-        for chain in &self.output {
-            let mut walk = Walk::new(&chains, left);
-            walk.follow(chain, &[], DEEPEST);
-            left = walk.left;
-            found.outbound.extend(walk.redirects);
-        }
-        ensure!(
-            left > 0,
-            "its chains lead through one another more than {LOOKS} times"
-        );
-        found.exempt.sort_unstable();
-        found.exempt.dedup();
-        Ok(found)
-    }
+    found.exempt.sort_unstable();
+    found.exempt.dedup();
+    Ok(found)
 }
 
-/// What is met from one chain on.
-struct Walk<'a> {
-    chains: &'a BTreeMap<&'a str, Vec<&'a Rule>>,
-    redirects: Vec<Redirect>,
-    exempt: BTreeSet<u16>,
-    left: usize,
+/// A chain that packets from outside, or those of programs here, come to.
+fn asked(chain: &Chain) -> Option<(&Chain, Hook)> {
+    let hook = chain.base.as_ref()?.hook;
+    matches!(hook, Hook::Prerouting | Hook::Output).then_some((chain, hook))
 }
 
-impl<'a> Walk<'a> {
-    fn new(chains: &'a BTreeMap<&'a str, Vec<&'a Rule>>, left: usize) -> Self {
-        Self {
-            chains,
-            redirects: Vec::new(),
-            exempt: BTreeSet::new(),
-            left,
-        }
+fn note(table: &Table, way: &Way<'_, '_>, inbound: bool, found: &mut Interception) {
+    if way.packets.protocol == Some(flow::UDP) {
+        return;
     }
-
-    fn follow(&mut self, chain: &str, of: &[u16], depth: usize) {
-        if depth == 0 {
-            return;
-        }
-        for rule in self.chains.get(chain).into_iter().flatten() {
-            let Some(left) = self.left.checked_sub(1) else {
-                return;
+    match &way.does {
+        Does::Translates(to) if to.kind == NatKind::Redirect => {
+            let all = match inbound {
+                true => &mut found.inbound,
+                false => &mut found.outbound,
             };
-            self.left = left;
-            let of = if rule.of.is_empty() { of } else { &rule.of };
-            match &rule.does {
-                Does::Goes(to) => self.follow(to, of, depth - 1),
-                Does::Spares => self.exempt.extend(&rule.of),
-                Does::Redirects(port) => self.redirect(*port, of, rule),
+            if let Some(port) = to.port {
+                redirect(table, way, port, all);
             }
         }
+        Does::Accepts | Does::Returns if inbound && found.exempt.len() < PORTS => {
+            found.exempt.extend(way.packets.port());
+        }
+        _ => {}
     }
 }
 
-impl Walk<'_> {
-    fn redirect(&mut self, port: u16, of: &[u16], rule: &Rule) {
-        let same = |r: &Redirect| r.port == port && r.of == of && r.rule == rule.text;
-        if self.redirects.len() >= REDIRECTS || self.redirects.iter().any(same) {
-            return;
+fn redirect(table: &Table, way: &Way<'_, '_>, port: u16, all: &mut Vec<Redirect>) {
+    let Some(last) = way.last() else { return };
+    let (rule, list) = place(table, last.chain);
+    let of = match way.packets.ports {
+        None | Some((..=1, u16::MAX)) => Vec::new(),
+        Some((first, last)) => (first..=last).take(PORTS).collect(),
+    };
+    let same = |it: &&mut Redirect| it.port == port && it.rule == rule;
+    let Some(known) = all.iter_mut().find(same) else {
+        if all.len() < REDIRECTS {
+            all.push(Redirect {
+                port,
+                of,
+                rule,
+                list,
+            });
         }
-        // Each port that is compared is one that it looked at.
-        self.left = self.left.saturating_sub(of.len() / 64);
-        self.redirects.push(Redirect {
-            port,
-            of: of.to_vec(),
-            rule: rule.text.clone(),
-            list: rule.list.clone(),
-        });
+        return;
+    };
+    // One rule for several ports; who leads every port leads those, too.
+    if of.is_empty() {
+        known.of.clear();
+    } else if !known.of.is_empty() {
+        let room = PORTS.saturating_sub(known.of.len());
+        let new = of.into_iter().filter(|port| !known.of.contains(port));
+        let new: Vec<u16> = new.take(room).collect();
+        known.of.extend(new);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::netfilter::Iptables;
-
-    fn saved(text: &str, rules: &mut Rules) {
-        let mut from = text.as_bytes();
-        let mut lines = rulesets::saved::Lines::new(&mut from);
-        iptables::read(&mut lines, Iptables::Nft4, rules).expect("lines");
-    }
-
-    #[test]
-    fn istios_rules_by_either_tool() {
-        let mut by_iptables = Rules::default();
-        let text = "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -j ISTIO_INBOUND\n\
-            -A OUTPUT -j ISTIO_OUTPUT\n\
-            -A ISTIO_INBOUND -p tcp -m tcp --dport 15021 -j RETURN\n\
-            -A ISTIO_INBOUND -p tcp -j ISTIO_IN_REDIRECT\n\
-            -A ISTIO_IN_REDIRECT -p tcp -j REDIRECT --to-ports 15006\n\
-            -A ISTIO_OUTPUT -p udp -m udp --dport 53 -j REDIRECT --to-ports 15053\n\
-            -A ISTIO_OUTPUT -m owner --uid-owner 1337 -j RETURN\n\
-            -A ISTIO_OUTPUT -p tcp -j ISTIO_REDIRECT\n\
-            -A ISTIO_REDIRECT -p tcp -j REDIRECT --to-ports 15001\nCOMMIT\n";
-        saved(text, &mut by_iptables);
-        let mut by_nft = Rules::default();
-        rulesets::json::read(NFT.as_bytes(), &mut by_nft).expect("rules");
-        for rules in [by_iptables, by_nft] {
-            let found = rules.interception().expect("few");
-            let ports = |all: &[Redirect]| all.iter().map(|r| r.port).collect::<Vec<_>>();
-            assert_eq!(ports(&found.inbound), [15006], "{found:?}");
-            assert_eq!(ports(&found.outbound), [15001], "{found:?}");
-            assert_eq!(found.exempt, [15021]);
-            assert!(found.is_proxy());
-        }
-    }
-
-    const NFT: &str = r#"{"nftables": [
-      {"chain": {"family": "inet", "table": "t", "name": "pre", "hook": "prerouting"}},
-      {"chain": {"family": "inet", "table": "t", "name": "out", "hook": "output"}},
-      {"rule": {"family": "inet", "table": "t", "chain": "pre", "expr": [
-        {"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": {"set": [15021]}}}, {"return": null}]}},
-      {"rule": {"family": "inet", "table": "t", "chain": "pre", "expr": [{"jump": {"target": "in"}}]}},
-      {"rule": {"family": "inet", "table": "t", "chain": "in", "expr": [
-        {"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": "tcp"}}, {"redirect": {"port": 15006}}]}},
-      {"rule": {"family": "inet", "table": "t", "chain": "out", "expr": [
-        {"match": {"op": "==", "left": {"payload": {"protocol": "udp", "field": "dport"}}, "right": 53}}, {"redirect": {"port": 15053}}]}},
-      {"rule": {"family": "inet", "table": "t", "chain": "out", "expr": [{"redirect": {"port": 15001}}]}}]}"#;
-
-    #[test]
-    fn circles_end() {
-        let mut rules = Rules::default();
-        let text = "*nat\n-A PREROUTING -j A\n-A A -j B\n-A B -j A\n-A B -p tcp --dport 80 -j \
-                    REDIRECT --to-ports 8080\n";
-        saved(text, &mut rules);
-        let found = rules.interception().expect("few");
-        assert_eq!(found.inbound.len(), 1);
-        assert!(!found.is_proxy(), "one port is no proxy");
-    }
-
-    #[test]
-    fn very_many_ways_and_rules_end() {
-        let mut text = "*nat\n-A PREROUTING -j C0\n".to_owned();
-        for chain in 0..15 {
-            let line = format!("-A C{chain} -j C{}\n", chain + 1);
-            text.push_str(&line.repeat(50));
-        }
-        let mut rules = Rules::default();
-        saved(&text, &mut rules);
-        let why = rules.interception().expect_err("too many").to_string();
-        assert!(why.contains("more than 100000 times"), "{why}");
-        let mut from = text.as_bytes();
-        let mut many = std::io::Read::chain(&mut from, std::io::repeat(b'x'));
-        let mut many = std::io::BufReader::new(&mut many);
-        let mut lines = rulesets::saved::Lines::new(&mut many);
-        assert!(iptables::read(&mut lines, Iptables::Nft4, &mut rules).is_err());
-    }
+/// Where a rule is, and what lists it.
+fn place(table: &Table, chain: &Chain) -> (String, Listing) {
+    let ipv6 = table.family == Family::Ip6;
+    let iptables = |one: &Expression| matches!(one, Expression::Xtables { .. });
+    let mut asked = chain.rules.iter().flat_map(|rule| &rule.expressions);
+    let program = match (table.legacy, asked.any(iptables)) {
+        (true, _) if ipv6 => Some(Iptables::Legacy6),
+        (true, _) => Some(Iptables::Legacy4),
+        (false, true) if ipv6 => Some(Iptables::Nft6),
+        (false, true) => Some(Iptables::Nft4),
+        (false, false) => None,
+    };
+    let first = program.map_or(table.family.name(), Iptables::name);
+    let rule = text::line(&format!("{first} {} {}", table.name, chain.name), LONGEST);
+    let list = match program {
+        Some(program) => Listing::Iptables {
+            program,
+            table: table.name.clone(),
+        },
+        None => Listing::NftChain(netfilter::Chain {
+            family: table.family,
+            table: table.name.clone(),
+            chain: chain.name.clone(),
+        }),
+    };
+    (rule, list)
 }

@@ -16,7 +16,8 @@ use nix::sched::{CloneFlags, unshare};
 
 use super::*;
 use crate::{
-    model::netfilter::Iptables,
+    model::{netfilter::Iptables, world::ruleset::Ruleset},
+    stack::ruleset,
     sys::{capabilities, cost, program::Program},
 };
 use netdiag_lab::nft::{self, Hook};
@@ -96,18 +97,18 @@ fn the_rule_that_drops_is_found() {
 
 /// With the rights of a command that reads this node's configuration, of which they get the least.
 #[test]
-fn programs_of_iptables_list_with_the_rights_that_they_get() {
+fn rules_of_iptables_are_listed_with_the_rights_that_are_left() {
     if netdiag_tests::require::missing(&["iptables-nft-save", "iptables-legacy-save"]) {
         return;
     }
-    let saved = in_a_namespace(|| {
+    let listed = in_a_namespace(|| {
         for iptables in ["iptables-nft", "iptables-legacy"] {
             let drop = ["-A", "INPUT", "-p", "udp", "--dport", "5432", "-j", "DROP"];
             Program::new(iptables).text(&drop).expect("a rule");
         }
         capabilities::keep(capabilities::READING).expect("kept");
         let mut saved = Vec::new();
-        let listed = rulesets::saved(true, &["-t", "filter"], |program, lines| {
+        let listed = rulesets::saved_legacy(&["-t", "filter"], |program, lines| {
             while let Some(line) = lines.next()? {
                 if line.contains("--dport 5432") {
                     saved.push(program);
@@ -116,10 +117,13 @@ fn programs_of_iptables_list_with_the_rights_that_they_get() {
             Ok(())
         });
         listed.expect("listed");
-        saved
+        (saved, all_rules())
     });
-    let Some(saved) = saved else { return };
-    assert_eq!(saved, [Iptables::Nft4, Iptables::Legacy4]);
+    let Some((saved, all)) = listed else { return };
+    assert_eq!(saved, [Iptables::Legacy4]);
+    let filters = all.tables.iter().filter(|table| table.name == "filter");
+    let chains = filters.map(|table| (table.legacy, table.chain("INPUT").map(|it| it.rules.len())));
+    assert_eq!(Vec::from_iter(chains), [(false, Some(1)), (true, Some(1))]);
 }
 
 #[test]
@@ -148,8 +152,17 @@ fn a_hostile_name_is_in_no_command() {
     }
 }
 
+fn all_rules() -> std::sync::Arc<Ruleset> {
+    let most = ruleset::Most {
+        rules: 1 << 17,
+        elements: 1 << 10,
+        comments: false,
+    };
+    ruleset::whole(most).expect("rules")
+}
+
 /// What the kernel tells of rules that refuse, asked for each, and which tables it has.
-fn asked_by_name() -> (Vec<String>, rulesets::kernel::Names) {
+fn asked_by_name() -> (Vec<String>, Vec<(Family, String)>) {
     let mut all = Vec::new();
     let keep = |rule: Refusing| all.push(rule);
     rulesets::kernel::refusing(|_| Part::All, keep).expect("rules");
@@ -157,8 +170,12 @@ fn asked_by_name() -> (Vec<String>, rulesets::kernel::Names) {
     let asked: Vec<(&Named, u64)> = asked.collect();
     let mut words = Vec::new();
     rulesets::kernel::words(&asked, |_, one| words.push(one)).expect("words");
-    let census = rulesets::kernel::census(rulesets::kernel::Tables::Rerouting);
-    (words, census.expect("counted").tables)
+    let all = all_rules();
+    let tables = all
+        .tables
+        .iter()
+        .map(|table| (table.family, table.name.clone()));
+    (words, tables.collect())
 }
 
 #[test]
@@ -183,7 +200,7 @@ fn a_name_that_is_no_text_hides_no_rule() {
     };
     assert!(one.starts_with("counter packets "), "{one}");
     let table = (Family::Netdev, r"no\xfftext".to_owned());
-    assert_eq!(Vec::from_iter(tables), [table]);
+    assert_eq!(tables, [table]);
     let [rule] = found.as_slice() else {
         panic!("{found:?}");
     };
@@ -247,28 +264,14 @@ fn one_rule_is_found_among_very_many() {
     assert!(rule.text.contains("udp dport 5432") && rule.packets > 0);
 }
 
-/// Counts what it is told.
-#[derive(Default)]
-struct Told(usize);
-
-impl rulesets::json::Reader for Told {
-    fn rule(&mut self, _: &rulesets::json::Rule) -> Result<()> {
-        self.0 += 1;
-        Ok(())
-    }
-}
-
 #[test]
-fn a_listing_of_very_many_rules_is_read_as_it_comes() {
+fn very_many_rules_are_read_whole() {
     let told = in_a_namespace(|| {
         let (all, many) = very_many();
         put(&all);
         drop(all);
-        let mut told = Told::default();
-        let listed = || rulesets::everything(&mut told);
-        let xt = measured(&format!("a listing of {many} rules"), listed).expect("listed");
-        assert!(!xt);
-        (told.0, many)
+        let read = measured(&format!("all of {many} rules"), all_rules);
+        (read.size().0, many)
     });
     let Some((told, many)) = told else { return };
     assert_eq!(told, many);
@@ -341,19 +344,4 @@ fn rules_read_as_nft_spells_them() {
         let nfts = nfts.split(" with ").next().unwrap_or_default();
         assert_eq!(own, nfts);
     }
-}
-
-/// Of very many rules nft lists those tables alone that somebody looks for.
-#[test]
-fn maps_are_listed_without_very_many_rules_beside_them() {
-    let told = in_a_namespace(|| {
-        put(&very_many().0);
-        put("table ip kube-proxy {\nmap m { type ipv4_addr : verdict; \
-             elements = { 10.9.9.9 : goto c }; }\nchain c {\ncounter\n}\n}\n");
-        let mut told = Told::default();
-        let xt = rulesets::nft(rulesets::kernel::Tables::WithMaps, &mut told);
-        assert!(!xt.expect("listed"));
-        told.0
-    });
-    assert!(told.is_none_or(|told| told == 1), "{told:?} rules");
 }

@@ -4,7 +4,6 @@
 //!
 //! A listing holds no lock but RCU's (nf_tables_rule_cb, NFNL_CB_RCU): nobody who changes rules
 //! waits for it, however long it is.
-mod census;
 mod rule;
 mod words;
 
@@ -18,14 +17,12 @@ use anyhow::{Context, Result, anyhow, ensure};
 use netdiag_lang::mark;
 use rtnetlink::sys::Socket;
 
-pub use self::census::{Names, Tables, census};
 use self::rule::{policy, rule};
 use crate::{
     gather::{
         netlink::{self, DUMP, End, HEADER, attribute},
         nfnetlink::{
-            GENERIC, GET_CHAINS, GET_RULES, GET_SETS, GET_TABLES, NETLINK_NETFILTER, ONE, family,
-            is_nothing, message,
+            GENERIC, GET_CHAINS, GET_RULES, NETLINK_NETFILTER, ONE, family, is_nothing, message,
         },
     },
     model::netfilter::{Chain, Family},

@@ -1,195 +1,150 @@
-//! Which rule at postrouting translates the source of a packet: masquerade and SNAT, of nftables and
-//! of both iptables. The chains are walked as the packet would: a selector that is not understood may
-//! match, and no mark is set on it (kube-proxy's own rules are for marked packets).
-mod iptables;
+//! Which rule at postrouting translates the source of a packet: masquerade and SNAT. The chains are run as the kernel
+//! does, on what is known of the packet: what nobody can tell may be so or not, and no mark is set on it (kube-proxy's own
+//! rules are for marked packets).
 mod keeper;
-mod nftables;
+mod packet;
+#[cfg(test)]
+mod tests;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-};
+use std::path::Path;
 
 use anyhow::{Result, ensure};
+use netdiag_ruleset::{Index, Said, run};
 
-use super::rulesets::{self, kernel::Tables};
-use crate::model::source_nat::{Leaving, SourceNat};
-
-/// Rules that may do something with the packet, and how many are looked at on the ways through them.
-const MOST: usize = 10_000;
-const LOOKS: usize = 100_000;
-/// Chains within chains.
-const DEEPEST: usize = 16;
-/// Characters of a rule.
-const LONGEST: usize = 600;
-
-/// Whether a packet is one that a rule's selectors are about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Matches {
-    Yes,
-    Maybe,
-    No,
-}
-
-impl Matches {
-    fn of(matches: bool) -> Self {
-        if matches { Self::Yes } else { Self::No }
-    }
-
-    fn not(self) -> Self {
-        match self {
-            Self::Yes => Self::No,
-            Self::Maybe => Self::Maybe,
-            Self::No => Self::Yes,
-        }
-    }
-
-    fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::No, _) | (_, Self::No) => Self::No,
-            (Self::Maybe, _) | (_, Self::Maybe) => Self::Maybe,
-            _ => Self::Yes,
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Does {
-    Translates,
-    /// Nothing behind it is asked.
-    Ends,
-    Returns,
-    /// To chains, and back behind it unless it is a goto.
-    Goes {
-        to: Vec<String>,
-        back: bool,
+use self::packet::Unsure;
+use crate::{
+    model::{
+        netfilter::{Family, Iptables},
+        source_nat::{Leaving, SourceNat},
+        text,
+        world::ruleset::{ChainKind, Expression, Hook, NatKind, Rule, Ruleset, Table},
     },
-}
+    stack::ruleset::{self, Most},
+};
 
-#[derive(Debug, PartialEq, Eq)]
-struct Rule {
-    chain: String,
-    matches: Matches,
-    does: Does,
-    text: String,
-}
-
-/// What of a ruleset matters to the packet.
-struct Rules<'a> {
-    packet: &'a Leaving,
-    chains: BTreeMap<String, Vec<Rule>>,
-    kept: usize,
-    /// Chains that packets come to behind routing.
-    bases: BTreeSet<String>,
-    others: u64,
-}
+const MOST: Most = Most {
+    rules: 1 << 17,
+    elements: 1 << 18,
+    comments: false,
+};
+/// Ways on which a packet may come through the chains, by what nobody can tell of it.
+const WAYS: usize = 4096;
+/// Characters of a rule's place.
+const LONGEST: usize = 600;
+const NAT: &str = "nat";
+const POSTROUTING: &str = "POSTROUTING";
+/// Targets of iptables that translate sources.
+const TARGETS: [&str; 3] = ["MASQUERADE", "NETMAP", "SNAT"];
 
 /// Of this thread's namespace; the CNI's files are looked up under `root`.
 pub fn source_nat(root: &Path, packet: &Leaving) -> Result<SourceNat> {
-    let mut rules = Rules::new(packet);
-    let mut found = SourceNat::default();
-    let xt = rulesets::nft(Tables::Postrouting, &mut rules)?;
-    rulesets::saved(xt, &[], |program, lines| {
-        if iptables::read(lines, program, &mut rules)? {
-            found.programs.push(program);
-        }
-        Ok(())
-    })?;
-    found.rule = rules.translates()?;
-    found.others = rules.others();
+    let mut found = of(&*ruleset::whole(MOST)?, packet)?;
     found.keeper = keeper::find(root);
     Ok(found)
 }
 
-impl<'a> Rules<'a> {
-    fn new(packet: &'a Leaving) -> Self {
-        Self {
-            packet,
-            chains: BTreeMap::new(),
-            kept: 0,
-            bases: BTreeSet::new(),
-            others: 0,
-        }
-    }
-
-    /// A rule for other packets is of no more use.
-    fn keep(&mut self, rule: Rule) -> Result<()> {
-        if rule.matches == Matches::No {
-            self.others += u64::from(rule.does == Does::Translates);
-            return Ok(());
-        }
-        self.kept += 1;
-        let few = self.kept <= MOST;
-        ensure!(few, "more than {MOST} rules may translate what leaves");
-        self.chains
-            .entry(rule.chain.clone())
-            .or_default()
-            .push(rule);
-        Ok(())
-    }
-
-    /// Rules that translate, but not this packet: it is another's, or left its chain before.
-    fn others(&self) -> u64 {
-        let kept = self.chains.values().flatten();
-        let translating = kept.filter(|rule| rule.does == Does::Translates);
-        self.others + translating.count() as u64
-    }
-
-    /// The first rule by which the packet may be translated.
-    fn translates(&self) -> Result<Option<String>> {
-        let mut walk = Walk {
-            chains: &self.chains,
-            left: LOOKS,
-            found: None,
-        };
-        for base in &self.bases {
-            walk.follow(base, DEEPEST);
-        }
-        ensure!(
-            walk.left > 0,
-            "chains lead through one another more than {LOOKS} times"
-        );
-        Ok(walk.found)
-    }
+fn of(rules: &Ruleset, packet: &Leaving) -> Result<SourceNat> {
+    let ipv6 = packet.source.is_ipv6();
+    let own = |table: &&Table| match table.family {
+        Family::Ip => !ipv6,
+        Family::Ip6 => ipv6,
+        Family::Inet => true,
+        _ => false,
+    };
+    let tables = rules.tables.iter().filter(own);
+    let translating = tables.clone().flat_map(|table| &table.chains);
+    let translating = translating
+        .flat_map(|chain| &chain.rules)
+        .filter(|rule| translates(rule));
+    let rule = by(rules, packet)?;
+    Ok(SourceNat {
+        others: translating.count() as u64 - u64::from(rule.is_some()),
+        rule,
+        programs: tables.filter_map(program).collect(),
+        keeper: None,
+    })
 }
 
-struct Walk<'a> {
-    chains: &'a BTreeMap<String, Vec<Rule>>,
-    left: usize,
-    found: Option<String>,
-}
-
-impl Walk<'_> {
-    /// True where the packet surely comes no further than this chain.
-    fn follow(&mut self, chain: &str, depth: usize) -> bool {
-        let Some(depth) = depth.checked_sub(1) else {
-            return false;
-        };
-        for rule in self.chains.get(chain).into_iter().flatten() {
-            self.left = self.left.saturating_sub(1);
-            if self.left == 0 {
-                return true;
-            }
-            let sure = rule.matches == Matches::Yes;
-            match &rule.does {
-                Does::Translates => {
-                    self.found.get_or_insert_with(|| rule.text.clone());
-                    return true;
+/// The rule that translates it, or may.
+fn by(rules: &Ruleset, packet: &Leaving) -> Result<Option<String>> {
+    let mut ways = 0;
+    for (table, chain, base) in rules.at(Hook::Postrouting, packet.source.is_ipv6()) {
+        if base.kind != ChainKind::Nat {
+            continue;
+        }
+        let index = Index::new(table);
+        // What was chosen so far, of ways that are still to go.
+        let mut open = vec![Vec::new()];
+        while let Some(chosen) = open.pop() {
+            ways += 1;
+            ensure!(
+                ways <= WAYS,
+                "more than {WAYS} ways lead through the rules that translate"
+            );
+            let mut asked = Unsure::new(packet, rules, &chosen);
+            let ran = run(&index, &chain.name, &mut asked, None);
+            let all = match ran.said {
+                Said::Either => 2,
+                Said::Chooses(shares) => shares.len(),
+                Said::Nat(_) => return Ok(Some(place(table, ran.by))),
+                // It may translate.
+                Said::Maybe if ran.by.is_some_and(translates) => {
+                    return Ok(Some(place(table, ran.by)));
                 }
-                Does::Ends if sure => return true,
-                Does::Returns if sure => return false,
-                Does::Ends | Does::Returns => {}
-                Does::Goes { to, back } => {
-                    let ended = to.iter().filter(|to| self.follow(to, depth)).count();
-                    if sure && (ended == to.len() || !back) {
-                        return ended == to.len();
-                    }
-                }
-            }
+                _ => continue,
+            };
+            // The first way, that it holds, is the next to go.
+            open.extend(
+                (0..all)
+                    .rev()
+                    .map(|way| [chosen.as_slice(), &[way]].concat()),
+            );
         }
-        false
     }
+    Ok(None)
 }
 
-#[cfg(test)]
-mod tests;
+fn translates(rule: &Rule) -> bool {
+    rule.expressions.iter().any(|one| match one {
+        Expression::Nat(nat) => matches!(nat.kind, NatKind::Source | NatKind::Masquerade),
+        Expression::Xtables {
+            target: true, name, ..
+        } => TARGETS.contains(&name.as_str()),
+        _ => false,
+    })
+}
+
+fn place(table: &Table, rule: Option<&Rule>) -> String {
+    let Some(rule) = rule else {
+        return table.name.clone();
+    };
+    let mut chains = table.chains.iter();
+    let chain = chains.find(|chain| chain.rules.iter().any(|one| std::ptr::eq(one, rule)));
+    let chain = chain.map_or("", |chain| &chain.name);
+    let place = format!(
+        "{} {} {chain} handle {}",
+        table.family.name(),
+        table.name,
+        rule.handle
+    );
+    text::line(&place, LONGEST)
+}
+
+/// Which iptables has rules there.
+fn program(table: &Table) -> Option<Iptables> {
+    let chain = table.chain(POSTROUTING).filter(|_| table.name == NAT)?;
+    let asks = |rule: &Rule| {
+        rule.expressions
+            .iter()
+            .any(|one| matches!(one, Expression::Xtables { .. }))
+    };
+    let written = table.legacy || table.chains.iter().flat_map(|chain| &chain.rules).any(asks);
+    let program = match (table.family, table.legacy) {
+        (Family::Ip, true) => Iptables::Legacy4,
+        (Family::Ip6, true) => Iptables::Legacy6,
+        (Family::Ip, false) => Iptables::Nft4,
+        (Family::Ip6, false) => Iptables::Nft6,
+        _ => return None,
+    };
+    (written && !chain.rules.is_empty()).then_some(program)
+}

@@ -1,8 +1,5 @@
 use super::*;
-use crate::{
-    gather::rulesets::{json, saved::Lines},
-    model::netfilter::Iptables,
-};
+use crate::stack::ruleset::testing::loaded;
 
 fn packet(source: &str, destination: &str) -> Leaving {
     Leaving {
@@ -12,53 +9,45 @@ fn packet(source: &str, destination: &str) -> Leaving {
     }
 }
 
-/// Whether the packet may be translated by iptables' table nat, and rules for others.
-fn saved_for(packet: &Leaving, program: Iptables, rules: &str) -> (bool, u64) {
-    let text = format!("*filter\n-A POSTROUTING -j MASQUERADE\nCOMMIT\n*nat\n{rules}\nCOMMIT\n");
-    let mut from = text.as_bytes();
-    let mut found = Rules::new(packet);
-    iptables::read(&mut Lines::new(&mut from), program, &mut found).expect("lines");
-    let rule = found.translates().expect("few");
-    (rule.is_some(), found.others)
+/// Whether the packet may be translated, and rules for others.
+fn of_packet(packet: &Leaving, program: &'static str, rules: &str) -> Option<(bool, u64)> {
+    let found = of(&*loaded(program, rules)?, packet).expect("few");
+    Some((found.rule.is_some(), found.others))
 }
 
-fn saved(rules: &str) -> (bool, u64) {
-    saved_for(
-        &packet("10.244.1.5", "203.0.113.9"),
-        Iptables::Legacy4,
-        rules,
-    )
+/// The same by iptables' table nat: chains first, and their rules.
+fn saved(rules: &str, wanted: (bool, u64)) {
+    let packet = packet("10.244.1.5", "203.0.113.9");
+    let chains = rules.lines().filter_map(|rule| rule.split(' ').nth(1));
+    let mut own: Vec<&str> = chains.filter(|chain| *chain != POSTROUTING).collect();
+    own.dedup();
+    let own: String = own.iter().map(|chain| format!(":{chain} -\n")).collect();
+    let text = format!("*nat\n:POSTROUTING ACCEPT\n{own}{rules}\nCOMMIT\n");
+    for program in ["iptables-nft-restore", "iptables-legacy-restore"] {
+        let found = of_packet(&packet, program, &text);
+        assert!(
+            found.is_none_or(|found| found == wanted),
+            "{program}: {rules}"
+        );
+    }
 }
 
 /// The same of one base chain of nftables.
-fn nft(rules: &str) -> (bool, u64) {
+fn nft(rules: &str, wanted: (bool, u64)) {
     let packet = packet("10.244.1.5", "203.0.113.9");
     let text = format!(
-        r#"{{"nftables": [
-        {{"chain": {{"family": "ip", "table": "t", "name": "post", "type": "nat", "hook": "postrouting"}}}},
-        {{"chain": {{"family": "ip", "table": "t", "name": "sub"}}}},
-        {{"chain": {{"family": "ip", "table": "t", "name": "pre", "type": "nat", "hook": "prerouting"}}}},
-        {rules}]}}"#
+        "table ip t {{
+           set pods {{ type ipv4_addr; flags interval; elements = {{ 10.244.0.0/16 }}; }}
+           chain sub {{ {} }}
+           chain post {{ type nat hook postrouting priority 100; {rules}; }}
+         }}",
+        if rules.contains("jump sub") { SUB } else { "" }
     );
-    let mut found = Rules::new(&packet);
-    json::read(text.as_bytes(), &mut found).expect("JSON");
-    let rule = found.translates().expect("few");
-    (rule.is_some(), found.others)
+    let found = of_packet(&packet, "nft", &text);
+    assert!(found.is_none_or(|found| found == wanted), "{rules}");
 }
 
-fn rule(chain: &str, expressions: &str) -> String {
-    format!(
-        r#"{{"rule": {{"family": "ip", "table": "t", "chain": "{chain}", "expr": [{expressions}]}}}}"#
-    )
-}
-
-fn matches(left: &str, op: &str, right: &str) -> String {
-    format!(r#"{{"match": {{"left": {left}, "op": "{op}", "right": {right}}}}}"#)
-}
-
-const MASQUERADE: &str = r#"{"counter": {"packets": 0, "bytes": 0}}, {"masquerade": null}"#;
-const SADDR: &str = r#"{"payload": {"protocol": "ip", "field": "saddr"}}"#;
-const MARK: &str = r#"{"&": [{"meta": {"key": "mark"}}, 16384]}"#;
+const SUB: &str = "mark and 0x4000 != 0 return; masquerade;";
 
 #[test]
 fn flannels_rule_masquerades_what_leaves_the_cluster() {
@@ -70,8 +59,8 @@ fn flannels_rule_masquerades_what_leaves_the_cluster() {
              -A FLANNEL-POSTRTG -s {all} ! -d 224.0.0.0/4 -j MASQUERADE --random-fully"
         )
     };
-    assert_eq!(saved(&rules("10.244.0.0/16")), (true, 0));
-    assert_eq!(saved(&rules("10.42.0.0/16")), (false, 1), "others' pods");
+    saved(&rules("10.244.0.0/16"), (true, 0));
+    saved(&rules("10.42.0.0/16"), (false, 1));
 }
 
 #[test]
@@ -82,7 +71,7 @@ fn kube_proxys_and_dockers_rules_are_for_other_packets() {
                 -A KUBE-POSTROUTING -j MASQUERADE --random-fully\n\
                 -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE\n\
                 -A POSTROUTING -m addrtype --src-type LOCAL -o eth+ -j SNAT --to-source 192.0.2.1";
-    assert_eq!(saved(kube), (false, 2));
+    saved(kube, (false, 3));
 }
 
 #[test]
@@ -93,78 +82,81 @@ fn what_is_spared_is_not_translated() {
              -A IP-MASQ-AGENT -d {spared} -j RETURN\n-A IP-MASQ-AGENT -j MASQUERADE"
         )
     };
-    assert_eq!(saved(&agent("10.0.0.0/8")), (true, 0));
-    assert_eq!(saved(&agent("203.0.113.0/24")), (false, 0));
+    saved(&agent("10.0.0.0/8"), (true, 0));
+    saved(&agent("203.0.113.0/24"), (false, 1));
     let accepted = "-A POSTROUTING -o eth+ -j ACCEPT\n-A POSTROUTING -j MASQUERADE";
-    assert_eq!(saved(accepted), (false, 0));
+    saved(accepted, (false, 1));
     let other = "-A POSTROUTING ! -o eth0 -j ACCEPT\n-A POSTROUTING -j MASQUERADE";
-    assert_eq!(saved(other), (true, 0));
+    saved(other, (true, 0));
 }
 
 #[test]
-fn what_is_not_understood_may_match() {
-    let set = "-A POSTROUTING -m set --match-set cali40masq-ipam-pools src -j MASQUERADE";
-    assert_eq!(saved(set), (true, 0));
-    let spared = "-A POSTROUTING -m set --match-set local dst -j RETURN\n\
+fn what_nobody_can_tell_may_match() {
+    let limited = "-A POSTROUTING -m limit --limit 1/s -j MASQUERADE";
+    saved(limited, (true, 0));
+    let spared = "-A POSTROUTING -p tcp --dport 80 -j RETURN\n-A POSTROUTING -j MASQUERADE";
+    saved(spared, (true, 0));
+    let ported = "-A POSTROUTING -p udp --dport 53 -j MASQUERADE";
+    saved(ported, (true, 0));
+    let chance = "-A POSTROUTING -m statistic --mode random --probability 0.5 -j RETURN\n\
                   -A POSTROUTING -j MASQUERADE";
-    assert_eq!(saved(spared), (true, 0));
-    let circle = "-A POSTROUTING -j A\n-A A -j A\n-A A -j A";
-    let packet = packet("10.244.1.5", "203.0.113.9");
-    let text = format!("*nat\n{circle}\n");
-    let mut from = text.as_bytes();
-    let mut rules = Rules::new(&packet);
-    iptables::read(&mut Lines::new(&mut from), Iptables::Nft4, &mut rules).expect("lines");
-    assert_eq!(rules.translates().ok(), Some(None), "it ends");
+    saved(chance, (true, 0));
 }
 
 #[test]
 fn rules_are_of_one_family() {
-    let rule = "-A POSTROUTING -j MASQUERADE";
-    let six = packet("fd00::5", "2001:db8::1");
-    assert_eq!(saved_for(&six, Iptables::Nft4, rule), (false, 0));
-    assert_eq!(saved_for(&six, Iptables::Nft6, rule), (true, 0));
-    let four = packet("10.244.1.5", "203.0.113.9");
-    assert_eq!(saved_for(&four, Iptables::Legacy6, rule), (false, 0));
-}
-
-#[test]
-fn nftables_rules_are_walked_as_well() {
-    let prefix = r#"{"prefix": {"addr": "10.244.0.0", "len": 16}}"#;
-    let of = |op: &str, right: &str| {
-        let expressions = format!("{}, {MASQUERADE}", matches(SADDR, op, right));
-        nft(&rule("post", &expressions))
-    };
-    assert_eq!(of("==", prefix), (true, 0));
-    assert_eq!(of("!=", prefix), (false, 1));
-    assert_eq!(of("==", "\"10.244.1.6\""), (false, 1));
-    assert_eq!(
-        of("==", r#"{"range": ["10.244.1.0", "10.244.1.9"]}"#),
-        (true, 0)
+    let rules = "*nat\n:POSTROUTING ACCEPT\n-A POSTROUTING -j MASQUERADE\nCOMMIT\n";
+    let (four, six) = (
+        packet("10.244.1.5", "203.0.113.9"),
+        packet("fd00::5", "2001:db8::1"),
     );
-    let set = format!(r#"{{"set": ["10.9.9.9", {prefix}]}}"#);
-    assert_eq!((of("==", &set), of("!=", &set)), ((true, 0), (false, 1)));
-    assert_eq!(of("==", "\"@pods\""), (true, 0), "its elements are unknown");
-    let link = |name: &str| {
-        let test = matches(r#"{"meta": {"key": "oifname"}}"#, "==", name);
-        nft(&rule("post", &format!("{test}, {MASQUERADE}"))).0
-    };
-    assert!(link("\"eth*\"") && !link("\"docker0\"") && link(r#"{"set": ["a", "eth0"]}"#));
+    for (packet, program, wanted) in [
+        (&six, "iptables-nft-restore", (false, 0)),
+        (&six, "ip6tables-nft-restore", (true, 0)),
+        (&four, "ip6tables-nft-restore", (false, 0)),
+        (&four, "iptables-nft-restore", (true, 0)),
+    ] {
+        let found = of_packet(packet, program, rules);
+        assert!(found.is_none_or(|found| found == wanted), "{program}");
+    }
 }
 
 #[test]
-fn kube_proxys_chain_of_nftables_is_for_marked_packets() {
-    let jump = rule("post", r#"{"jump": {"target": "sub"}}"#);
-    let unmarked = format!("{}, {{\"return\": null}}", matches(MARK, "==", "0"));
-    let rules = [
-        jump.clone(),
-        rule("sub", &unmarked),
-        rule("sub", MASQUERADE),
-    ];
-    assert_eq!(nft(&rules.join(",")), (false, 0));
-    let marked = format!("{}, {{\"return\": null}}", matches(MARK, "!=", "0"));
-    let rules = [jump, rule("sub", &marked), rule("sub", MASQUERADE)];
-    assert_eq!(nft(&rules.join(",")), (true, 0));
-    assert_eq!(nft(&rule("pre", MASQUERADE)), (false, 0), "another hook");
-    let xt = rule("post", r#"{"xt": null}, {"masquerade": null}"#);
-    assert_eq!(nft(&xt), (false, 0), "iptables lists it");
+fn iptables_that_has_rules_there_is_told() {
+    let rules = "*nat\n:POSTROUTING ACCEPT\n-A POSTROUTING -s 10.0.0.0/8 -j MASQUERADE\nCOMMIT\n";
+    let packet = packet("10.244.1.5", "203.0.113.9");
+    for (program, wanted) in [
+        ("iptables-nft-restore", Iptables::Nft4),
+        ("iptables-legacy-restore", Iptables::Legacy4),
+    ] {
+        if let Some(read) = loaded(program, rules) {
+            let found = of(&read, &packet).expect("few");
+            assert_eq!(found.programs, [wanted]);
+        }
+    }
+}
+
+#[test]
+fn nftables_rules_are_run_as_well() {
+    for (rules, wanted) in [
+        ("ip saddr 10.244.0.0/16 masquerade", (true, 0)),
+        ("ip saddr != 10.244.0.0/16 masquerade", (false, 1)),
+        ("ip saddr 10.244.1.6 masquerade", (false, 1)),
+        ("ip saddr 10.244.1.0-10.244.1.9 masquerade", (true, 0)),
+        ("ip saddr { 10.9.9.9, 10.244.0.0/16 } masquerade", (true, 0)),
+        ("ip saddr != @pods masquerade", (false, 1)),
+        ("ip saddr @pods masquerade", (true, 0)),
+        ("oifname \"eth*\" masquerade", (true, 0)),
+        ("oifname \"docker0\" masquerade", (false, 1)),
+        ("oifname { \"a\", \"eth0\" } masquerade", (true, 0)),
+        ("mark and 0x4000 == 0 return; masquerade", (false, 1)),
+        ("jump sub", (true, 0)),
+        ("fib saddr type local masquerade", (false, 1)),
+    ] {
+        nft(rules, wanted);
+    }
+    let elsewhere = "table ip t { chain pre { type nat hook prerouting priority -100; }
+        chain in { type nat hook input priority 100; snat to 192.0.2.1; }; }";
+    let found = of_packet(&packet("10.244.1.5", "203.0.113.9"), "nft", elsewhere);
+    assert!(found.is_none_or(|found| found == (false, 1)));
 }

@@ -42,6 +42,29 @@ pub fn named(name: &str) -> Vec<u8> {
     bytes
 }
 
+/// Bytes of a comment (`NFTNL_UDATA_COMMENT_MAXLEN` and that of xt_comment are fewer).
+const LONGEST: usize = 256;
+
+/// What nft(8) keeps beside a rule or an element: parts of a kind and a length each, of which the first kind is a comment.
+pub fn comment(user_data: &[u8]) -> Option<Box<str>> {
+    let mut rest = user_data;
+    while let [kind, length, behind @ ..] = rest {
+        let (own, behind) = behind.split_at_checked(usize::from(*length))?;
+        if *kind == 0 {
+            return text(own);
+        }
+        rest = behind;
+    }
+    None
+}
+
+/// Up to the byte that ends it.
+pub fn text(bytes: &[u8]) -> Option<Box<str>> {
+    let text = bytes.split(|byte| *byte == 0).next()?;
+    let text = &text[..text.len().min(LONGEST)];
+    (!text.is_empty()).then(|| String::from_utf8_lossy(text).into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

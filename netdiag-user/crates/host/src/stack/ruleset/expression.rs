@@ -27,6 +27,15 @@ pub fn is_comment(expression: &Expression) -> bool {
     matches!(expression, Expression::Xtables { target: false, name, .. } if name == "comment")
 }
 
+/// What iptables' rules say of themselves.
+pub fn comment(of: &[u8]) -> Option<Box<str>> {
+    let all = attributes(of).map(|(_, one)| self::one(one));
+    all.filter(is_comment).find_map(|one| match one {
+        Expression::Xtables { info, .. } => super::attributes::text(&info),
+        _ => None,
+    })
+}
+
 /// What cannot be made out is opaque, by its name.
 pub fn one(of: &[u8]) -> Expression {
     let kind = attribute(of, NAME).and_then(name).unwrap_or_default();
@@ -73,6 +82,7 @@ fn known(kind: &str, of: &[u8]) -> Option<Expression> {
         "reject" => reject(of),
         "nat" | "masq" | "redir" => nat(kind, of),
         "notrack" => Some(Expression::NoTrack),
+        "tproxy" => Some(Expression::Tproxy(reg(of, 3))),
         "fib" => {
             let fib = Fib {
                 result: number(of, 2)?,

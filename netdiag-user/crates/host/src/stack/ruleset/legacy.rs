@@ -29,7 +29,7 @@ const NAMES: usize = 4 << 10;
 
 /// Those of a family in the namespace that this thread is in, and whether those are all: of one with more rules than are
 /// left none is read.
-pub fn tables(ipv6: bool, left: &mut usize) -> Result<(Vec<Table>, bool)> {
+pub fn tables(ipv6: bool, left: &mut usize, comments: bool) -> Result<(Vec<Table>, bool)> {
     let name = if ipv6 {
         "ip6_tables_names"
     } else {
@@ -46,6 +46,11 @@ pub fn tables(ipv6: bool, left: &mut usize) -> Result<(Vec<Table>, bool)> {
         let table = table(ipv6, name, left).context(mark!("listing the rules of iptables"))?;
         whole &= table.is_some();
         tables.extend(table);
+    }
+    let chains = tables.iter_mut().flat_map(|table| &mut table.chains);
+    let rules = chains.flat_map(|chain| &mut chain.rules);
+    if !comments {
+        rules.for_each(|rule| rule.comment = None);
     }
     Ok((tables, whole))
 }

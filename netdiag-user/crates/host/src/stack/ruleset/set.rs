@@ -1,10 +1,10 @@
 //! Sets and what is in them (NFT_MSG_GETSET, NFT_MSG_GETSETELEM).
 use super::{
-    attributes::{name, number},
+    attributes::{self, name, number},
     expression,
 };
 use crate::{
-    gather::netlink::{attribute, attributes},
+    gather::netlink::{self, attribute},
     model::world::ruleset::{Bytes, Element, Set},
 };
 
@@ -26,6 +26,7 @@ const ELEMENTS: u16 = 3;
 const KEY: u16 = 1;
 const DATA: u16 = 2;
 const ELEMENT_FLAGS: u16 = 3;
+const USER_DATA: u16 = 6;
 const EXPRESSION: u16 = 7;
 const KEY_END: u16 = 10;
 const EXPRESSIONS: u16 = 11;
@@ -37,7 +38,7 @@ pub fn set(message: &[u8]) -> Option<Set> {
     let length = u8::try_from(number(message, KEY_LENGTH)?).ok()?;
     let described = attribute(message, DESCRIPTION).unwrap_or_default();
     let fields = attribute(described, CONCATENATION).unwrap_or_default();
-    let fields = attributes(fields).filter_map(|(_, field)| number(field, FIELD_LENGTH));
+    let fields = netlink::attributes(fields).filter_map(|(_, field)| number(field, FIELD_LENGTH));
     let parts: Vec<u8> = fields
         .filter_map(|bytes| u8::try_from(bytes).ok())
         .collect();
@@ -57,19 +58,19 @@ pub fn set(message: &[u8]) -> Option<Set> {
 }
 
 /// Those of one message, as long as there may be more.
-pub fn elements(set: &mut Set, message: &[u8], left: &mut usize) -> Option<()> {
-    for (_, element) in attributes(attribute(message, ELEMENTS).unwrap_or_default()) {
+pub fn elements(set: &mut Set, message: &[u8], left: &mut usize, comments: bool) -> Option<()> {
+    for (_, element) in netlink::attributes(attribute(message, ELEMENTS).unwrap_or_default()) {
         let Some(one) = left.checked_sub(1) else {
             set.partly = true;
             return None;
         };
         *left = one;
-        set.elements.push(self::element(element));
+        set.elements.push(self::element(element, comments));
     }
     Some(())
 }
 
-fn element(of: &[u8]) -> Element {
+fn element(of: &[u8], comments: bool) -> Element {
     let bytes = |kind| attribute(of, kind).and_then(expression::value);
     let all = attribute(of, EXPRESSIONS).map(expression::all);
     let one = attribute(of, EXPRESSION).map(|one| vec![expression::one(one)]);
@@ -79,5 +80,6 @@ fn element(of: &[u8]) -> Element {
         gap: number(of, ELEMENT_FLAGS).unwrap_or(0) & GAP != 0,
         data: attribute(of, DATA).and_then(expression::data),
         expressions: all.or(one).unwrap_or_default(),
+        comment: { attribute(of, USER_DATA).filter(|_| comments) }.and_then(attributes::comment),
     }
 }

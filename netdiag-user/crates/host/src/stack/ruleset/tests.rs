@@ -42,6 +42,7 @@ add table ip6 raw { flags dormant; }
 const ALL: Most = Most {
     rules: 100,
     elements: 100,
+    comments: false,
 };
 
 /// What is read of these rules in a namespace of their own.
@@ -215,7 +216,7 @@ fn no_attribute_is_too_strange() {
         expression::all(&all);
         if let Some(mut set) = set::set(&all) {
             let mut left = 3;
-            let _ = set::elements(&mut set, &any(&mut rng, 4), &mut left);
+            let _ = set::elements(&mut set, &any(&mut rng, 4), &mut left, true);
             assert!(set.elements.len() <= 3);
         }
     }

@@ -59,6 +59,9 @@ pub enum Expression {
     Reject(Reject),
     Nat(Nat),
     NoTrack,
+    /// To a local socket that is transparent, of that port where one is said (`tproxy`): whether there is one is not known
+    /// to rules.
+    Tproxy(Option<Reg>),
     /// Whatever it does, it turns no packet and ends no rule (`log`, `last`, `dup`).
     Nothing(String),
     /// A match or a target of iptables: which one, its revision and what it was given.

@@ -37,6 +37,9 @@ pub struct Element {
     /// What is run where it is found.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expressions: Vec<Expression>,
+    /// As that of a rule.
+    #[serde(skip)]
+    pub comment: Option<Box<str>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -167,6 +167,7 @@ pub fn ruleset() -> Ruleset {
         rules: vec![Rule {
             handle: 2,
             expressions: vec![compare],
+            comment: None,
         }],
     };
     let table = Table {

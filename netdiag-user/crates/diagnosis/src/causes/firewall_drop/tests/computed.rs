@@ -33,6 +33,7 @@ fn takes(protocol: u8, handle: u64, counts: Option<u64>) -> Whole {
     Whole {
         handle,
         expressions,
+        comment: None,
     }
 }
 
@@ -50,6 +51,7 @@ fn ruleset(rules: Vec<Whole>) -> Ruleset {
             Data::Verdict(Verdict::Goto("pre".into())),
             Reg(0),
         )],
+        comment: None,
     };
     let chain = |name: &str, base, rules| crate::model::world::ruleset::Chain {
         name: name.into(),

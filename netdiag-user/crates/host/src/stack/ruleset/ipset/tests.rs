@@ -26,6 +26,7 @@ add links 10.0.0.0/8,eth0
 const ALL: Most = Most {
     rules: 100,
     elements: 100,
+    comments: false,
 };
 
 /// What is read of the sets above, where a rule asks one of them.

@@ -148,11 +148,12 @@ pub fn table(ipv6: bool, name: &str, info: &Info, bytes: &[u8]) -> Option<Table>
             base.accepts = standard(entry.part()?)? != DROP;
             continue;
         }
-        let rule = Rule {
+        let (expressions, comment) = expressions(layout, entry, &places)?;
+        chain.rules.push(Rule {
             handle: number,
-            expressions: expressions(layout, entry, &places)?,
-        };
-        chain.rules.push(rule);
+            expressions,
+            comment,
+        });
     }
     // The last entry says that there are no more.
     chains.pop_if(|chain| chain.base.is_none() && chain.name == "ERROR");
@@ -287,8 +288,9 @@ fn expressions(
     layout: &Layout,
     entry: &Entry<'_>,
     places: &BTreeMap<usize, String>,
-) -> Option<Vec<Expression>> {
+) -> Option<(Vec<Expression>, Option<Box<str>>)> {
     let mut all = header(layout, entry.bytes)?;
+    let mut comment = None;
     let mut at = layout.size;
     while at < entry.target {
         let bytes = entry.bytes.get(at..entry.target)?;
@@ -296,9 +298,11 @@ fn expressions(
         if length < PART {
             return None;
         }
-        let one = xtables(&part(bytes)?, false)?;
-        if !is_comment(&one) {
-            all.push(one);
+        let match_of = part(bytes)?;
+        let one = xtables(&match_of, false)?;
+        match is_comment(&one) {
+            true => comment = attributes::text(match_of.info),
+            false => all.push(one),
         }
         at += length;
     }
@@ -310,7 +314,7 @@ fn expressions(
     let part = entry.part()?;
     if !part.name.is_empty() {
         all.push(xtables(&part, true)?);
-        return Some(all);
+        return Some((all, comment));
     }
     let verdict = match standard(part)? {
         DROP => Verdict::Drop,
@@ -321,7 +325,7 @@ fn expressions(
             let to = usize::try_from(to).ok()?;
             // It only counts.
             if to == entry.at + entry.bytes.len() {
-                return Some(all);
+                return Some((all, comment));
             }
             let chain = places.get(&to)?.clone();
             match goes {
@@ -331,7 +335,7 @@ fn expressions(
         }
     };
     all.push(Expression::Sets(Data::Verdict(verdict), WORD));
-    Some(all)
+    Some((all, comment))
 }
 
 fn xtables(part: &Part<'_>, target: bool) -> Option<Expression> {

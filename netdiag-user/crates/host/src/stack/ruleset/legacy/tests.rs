@@ -47,13 +47,13 @@ fn read_back(ipv6: bool, rules: &'static str) -> Option<(Vec<Table>, bool)> {
                 return None;
             }
         }
-        Some(tables(ipv6, &mut 1000).expect("readable"))
+        Some(tables(ipv6, &mut 1000, false).expect("readable"))
     };
     std::thread::spawn(inside).join().expect("no panic")
 }
 
 fn tables_of(mut most: usize) -> (Vec<Table>, bool) {
-    tables(false, &mut most).expect("readable")
+    tables(false, &mut most, false).expect("readable")
 }
 
 fn table<'t>(tables: &'t [Table], name: &str) -> &'t Table {

@@ -1,0 +1,145 @@
+//! Where a table's rules lead packets, of all packets at once: to which addresses and ports of whom a translation, a
+//! refusal or a mark belongs. What a rule asks beside is remembered as being asked: of two ways that end apart both are
+//! told, whichever a packet takes.
+mod field;
+mod packets;
+mod rule;
+mod set;
+#[cfg(test)]
+mod tests;
+mod xt;
+
+use std::collections::{HashMap, HashSet};
+
+use netdiag_model::world::ruleset::{Chain, NatKind, Rule, Table};
+
+pub use self::packets::Packets;
+use self::rule::{Came, Sets};
+
+/// Chains within chains (`NFT_JUMP_STACK_SIZE`).
+const DEPTH: usize = 16;
+
+/// What becomes of packets at the end of a way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Does {
+    Translates(Nat),
+    /// These bits of their mark are set.
+    Marks(u32),
+    Drops,
+    Rejects,
+    /// No rule behind it in this table's chain, or in any of the hook's, is asked.
+    Accepts,
+    Returns,
+}
+
+/// To what a connection is translated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nat {
+    pub kind: NatKind,
+    pub address: Option<std::net::IpAddr>,
+    pub port: Option<u16>,
+}
+
+/// One rule of a way.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'r> {
+    pub chain: &'r Chain,
+    pub rule: &'r Rule,
+    /// Of the element by which it goes on.
+    pub comment: Option<&'r str>,
+}
+
+/// From a base chain to a rule that does something.
+pub struct Way<'w, 'r> {
+    pub packets: Packets,
+    pub does: Does,
+    pub through: &'w [Step<'r>],
+}
+
+impl<'r> Way<'_, 'r> {
+    /// The rule at its end.
+    pub fn last(&self) -> Option<Step<'r>> {
+        self.through.last().copied()
+    }
+}
+
+/// Hands over each way from a base chain on; false where there are more than so many steps, which are counted down.
+pub fn leads<'r>(
+    table: &'r Table,
+    base: &'r Chain,
+    left: &mut usize,
+    each: &mut dyn FnMut(&Way<'_, 'r>),
+) -> bool {
+    let sets = table.sets.iter().map(|one| (one.name.as_str(), one));
+    let mut walk = Walk {
+        sets: sets.collect(),
+        chains: table
+            .chains
+            .iter()
+            .map(|one| (one.name.as_str(), one))
+            .collect(),
+        met: HashSet::new(),
+        through: Vec::new(),
+        left,
+        each,
+    };
+    let family = Packets::of_family(table.family);
+    walk.follow(base, family).is_some()
+}
+
+struct Walk<'w, 'r> {
+    sets: Sets<'r>,
+    chains: HashMap<&'r str, &'r Chain>,
+    /// Chains that such packets came to before: what is behind was told.
+    met: HashSet<(&'r str, Packets)>,
+    through: Vec<Step<'r>>,
+    left: &'w mut usize,
+    each: &'w mut dyn FnMut(&Way<'_, 'r>),
+}
+
+impl<'r> Walk<'_, 'r> {
+    /// Nothing where it is too much.
+    fn follow(&mut self, chain: &'r Chain, packets: Packets) -> Option<()> {
+        if !self.met.insert((chain.name.as_str(), packets)) {
+            return Some(());
+        }
+        for rule in &chain.rules {
+            let mut came = rule::came(&self.sets, rule, packets);
+            *self.left = self.left.checked_sub(1 + came.len())?;
+            for Came {
+                packets,
+                does,
+                comment,
+            } in came.drain(..)
+            {
+                self.through.push(Step {
+                    chain,
+                    rule,
+                    comment,
+                });
+                let done = self.end(packets, does);
+                self.through.pop();
+                done?;
+            }
+        }
+        Some(())
+    }
+
+    fn end(&mut self, packets: Packets, does: rule::End<'r>) -> Option<()> {
+        let does = match does {
+            rule::End::Goes(to) => {
+                return match self.chains.get(to) {
+                    Some(chain) if self.through.len() < DEPTH => self.follow(chain, packets),
+                    _ => Some(()),
+                };
+            }
+            rule::End::Does(does) => does,
+        };
+        (self.each)(&Way {
+            packets,
+            does,
+            through: &self.through,
+        });
+        Some(())
+    }
+}

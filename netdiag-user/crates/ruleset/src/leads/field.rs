@@ -1,0 +1,62 @@
+//! What rules look at of a packet.
+use netdiag_model::world::ruleset::{Base, Ct, Fib, Load, Meta};
+
+/// NFTA_FIB_F_DADDR, NFT_FIB_RESULT_ADDRTYPE.
+const TO_TYPE: (u32, u32) = (2, 3);
+
+/// What of a packet is of interest.
+pub enum Field {
+    Destination,
+    Source,
+    Protocol,
+    Port,
+    Family,
+    /// As the kernel numbers it in frames.
+    EtherType,
+    Mark,
+    ToType,
+    /// Every connection's first packet has it.
+    OfConnection,
+    Other,
+}
+
+pub fn field(load: &Load) -> Field {
+    match load {
+        Load::Payload {
+            base: Base::Network,
+            offset,
+            length,
+        } => match (offset, length) {
+            (16, 1..=4) | (24, 5..=16) => Field::Destination,
+            (12, 1..=4) | (8, 5..=16) => Field::Source,
+            (9 | 6, 1) => Field::Protocol,
+            _ => Field::Other,
+        },
+        Load::Payload {
+            base: Base::Transport,
+            offset: 2,
+            length: 2,
+        } => Field::Port,
+        Load::Meta(Meta::L4Protocol) => Field::Protocol,
+        Load::Meta(Meta::Family) => Field::Family,
+        Load::Meta(Meta::Protocol) => Field::EtherType,
+        Load::Meta(Meta::Mark) => Field::Mark,
+        Load::Fib(Fib { flags, result }) if (*flags, *result) == TO_TYPE => Field::ToType,
+        Load::Ct {
+            key: Ct::State | Ct::Status | Ct::Direction,
+            ..
+        } => Field::OfConnection,
+        _ => Field::Other,
+    }
+}
+
+/// Bytes of it.
+pub fn length(load: &Load) -> usize {
+    match load {
+        Load::Payload { length, .. } => usize::from(*length),
+        Load::Meta(Meta::L4Protocol | Meta::Family) => 1,
+        Load::Meta(Meta::Protocol) => 2,
+        Load::Meta(Meta::IifName | Meta::OifName) => 16,
+        _ => 4,
+    }
+}

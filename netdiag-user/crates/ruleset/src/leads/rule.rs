@@ -1,0 +1,484 @@
+//! One rule, asked about packets of which only some things are said.
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use netdiag_model::{
+    netfilter::Family,
+    world::ruleset::{
+        Compare, Data, Expression, Load, Meta, Nat as Translates, NatKind, Reg, Rule, Set, Store,
+        Verdict,
+    },
+};
+
+use super::{
+    Does, Nat,
+    field::{Field, field, length},
+    packets::Packets,
+    set::ranges,
+    xt,
+};
+
+/// Elements of a set of ports or protocols that are told apart, and of a map.
+const MOST: usize = 256;
+const MOST_OF_MAP: usize = 1 << 17;
+const WORD: u8 = 4;
+/// RTN_LOCAL
+const LOCAL: u32 = 2;
+
+/// A table's, by their names.
+pub type Sets<'r> = HashMap<&'r str, &'r Set>;
+
+/// Packets that a rule holds for, and what becomes of them.
+pub struct Came<'r> {
+    pub packets: Packets,
+    pub does: End<'r>,
+    pub comment: Option<&'r str>,
+}
+
+pub enum End<'r> {
+    Goes(&'r str),
+    Does(Does),
+}
+
+/// What a register has.
+#[derive(Clone, Copy)]
+enum Has<'r> {
+    /// Of the packet, as masked.
+    Loaded(&'r Load, Option<(&'r [u8], &'r [u8])>),
+    Is(&'r [u8]),
+    /// One of several, by chance.
+    Chosen,
+    Unknown,
+}
+
+#[derive(Clone)]
+struct State<'r> {
+    packets: Packets,
+    registers: Vec<(u8, Has<'r>)>,
+    comment: Option<&'r str>,
+}
+
+impl<'r> State<'r> {
+    fn get(&self, reg: Reg) -> Has<'r> {
+        let own = self.registers.iter().rev().find(|(at, _)| *at == reg.0);
+        own.map_or(Has::Unknown, |(_, has)| *has)
+    }
+
+    fn bytes(&self, reg: Reg) -> Option<&'r [u8]> {
+        match self.get(reg) {
+            Has::Is(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    fn put(&mut self, reg: Reg, has: Has<'r>) {
+        self.registers.push((reg.0, has));
+        if let Has::Is(bytes) = has {
+            let words = bytes.chunks(usize::from(WORD)).enumerate().skip(1);
+            for (at, _) in words {
+                let from = at * usize::from(WORD);
+                let reg = reg.0.saturating_add(from as u8);
+                self.registers.push((reg, Has::Is(&bytes[from..])));
+            }
+        }
+    }
+
+    /// Of a key in registers where each part begins, how long it is, and what it is: the kernel tells the parts of some
+    /// sets alone.
+    fn parts(&self, reg: Reg, set: &Set) -> Vec<(usize, usize, Has<'r>)> {
+        let whole = set
+            .parts
+            .iter()
+            .map(|part| usize::from(part.next_multiple_of(WORD)));
+        let whole: usize = whole.sum();
+        let (mut parts, mut at) = (Vec::new(), 0);
+        while at < whole {
+            let has = self.get(Reg(reg.0.saturating_add(at as u8)));
+            let length = match has {
+                Has::Loaded(load, _) => length(load),
+                _ => usize::from(WORD),
+            };
+            let length = length.clamp(1, whole - at);
+            parts.push((at, length, has));
+            at += length.next_multiple_of(usize::from(WORD));
+        }
+        parts
+    }
+
+    fn something_else(&mut self) {
+        self.packets.something_else = true;
+    }
+}
+
+/// All that may come of it.
+pub fn came<'r>(sets: &Sets<'r>, rule: &'r Rule, packets: Packets) -> Vec<Came<'r>> {
+    let mut asked = Asked {
+        sets,
+        came: Vec::new(),
+    };
+    let begun = State {
+        packets,
+        registers: Vec::new(),
+        comment: None,
+    };
+    let mut states = vec![begun];
+    for expression in &rule.expressions {
+        let mut next = Vec::with_capacity(states.len());
+        for state in states {
+            asked.one(expression, state, &mut next);
+        }
+        states = next;
+        if states.is_empty() {
+            break;
+        }
+    }
+    asked.came
+}
+
+struct Asked<'s, 'r> {
+    sets: &'s Sets<'r>,
+    came: Vec<Came<'r>>,
+}
+
+impl<'r> Asked<'_, 'r> {
+    fn one(&mut self, expression: &'r Expression, mut state: State<'r>, next: &mut Vec<State<'r>>) {
+        match expression {
+            Expression::Load(load, to) => state.put(*to, Has::Loaded(load, None)),
+            Expression::Masks {
+                from,
+                to,
+                mask,
+                xor,
+            } => {
+                let has = match state.get(*from) {
+                    Has::Loaded(load, None) => Has::Loaded(load, Some((mask, xor))),
+                    _ => Has::Unknown,
+                };
+                state.put(*to, has);
+            }
+            Expression::Sets(Data::Value(bytes), to) => state.put(*to, Has::Is(bytes)),
+            Expression::Sets(Data::Verdict(verdict), _) => {
+                return self.verdict(verdict, state, next);
+            }
+            Expression::Chooses { to, .. } => state.put(*to, Has::Chosen),
+            Expression::Orders(order) => {
+                let has = state.get(order.from);
+                state.put(order.to, has);
+            }
+            Expression::Calculates { to, .. } => state.put(*to, Has::Unknown),
+            Expression::Compare { how, reg, with } => {
+                let (least, most) = (vec![0; with.len()], vec![0xff; with.len()]);
+                let range = match how {
+                    Compare::Equal => Some((with.as_slice(), with.as_slice())),
+                    Compare::Unequal => None,
+                    Compare::Less | Compare::LessOrEqual => {
+                        Some((least.as_slice(), with.as_slice()))
+                    }
+                    Compare::Greater | Compare::GreaterOrEqual => {
+                        Some((with.as_slice(), most.as_slice()))
+                    }
+                };
+                return next.extend(asks(state, *reg, range));
+            }
+            Expression::Range {
+                outside,
+                reg,
+                from,
+                to,
+            } => {
+                let range = (!outside).then_some((from.as_slice(), to.as_slice()));
+                return next.extend(asks(state, *reg, range));
+            }
+            Expression::Lookup {
+                set,
+                reg,
+                to,
+                invert,
+            } => {
+                return self.lookup((set, *invert), (*reg, *to), state, next);
+            }
+            Expression::Store(Store::Meta(Meta::Mark), from) => {
+                let bits = match state.get(*from) {
+                    Has::Is(bytes) => word(bytes),
+                    Has::Loaded(Load::Meta(Meta::Mark), Some((_, xor))) => word(xor),
+                    _ => None,
+                };
+                self.does(Does::Marks(bits.unwrap_or(0)), &state);
+            }
+            Expression::Store(..)
+            | Expression::Counter { .. }
+            | Expression::Nothing(_)
+            | Expression::NoTrack => {}
+            Expression::Reject(_) => return self.does(Does::Rejects, &state),
+            Expression::Nat(nat) => return self.nat(nat, &state),
+            Expression::Xtables {
+                target: true,
+                name,
+                revision,
+                info,
+            } => {
+                return match xt::does((name, *revision), info, state.packets.ipv6 == Some(true)) {
+                    Some(Does::Marks(bits)) => {
+                        self.does(Does::Marks(bits), &state);
+                        next.push(state);
+                    }
+                    Some(does) => self.does(does, &state),
+                    None => next.push(state),
+                };
+            }
+            Expression::Xtables {
+                target: false,
+                name,
+                revision,
+                info,
+            } => {
+                let all = xt::holds((name, *revision), info, state.packets);
+                return next.extend(all.into_iter().map(|packets| State {
+                    packets,
+                    ..state.clone()
+                }));
+            }
+            Expression::Tproxy(port) => {
+                let port = port.and_then(|reg| state.bytes(reg)?.first_chunk());
+                return self.does(
+                    to_own_port(port.map(|port| u16::from_be_bytes(*port))),
+                    &state,
+                );
+            }
+            Expression::Opaque(_) => state.something_else(),
+        }
+        next.push(state);
+    }
+
+    fn does(&mut self, does: Does, state: &State<'r>) {
+        self.came.push(Came {
+            packets: state.packets,
+            does: End::Does(does),
+            comment: state.comment,
+        });
+    }
+
+    fn verdict(&mut self, verdict: &'r Verdict, state: State<'r>, next: &mut Vec<State<'r>>) {
+        let does = match verdict {
+            Verdict::Accept => End::Does(Does::Accepts),
+            Verdict::Drop => End::Does(Does::Drops),
+            Verdict::Return => End::Does(Does::Returns),
+            Verdict::Jump(to) | Verdict::Goto(to) => End::Goes(to),
+            Verdict::Queue | Verdict::Break => return,
+            Verdict::Continue => return next.push(state),
+        };
+        self.came.push(Came {
+            packets: state.packets,
+            does,
+            comment: state.comment,
+        });
+    }
+
+    fn nat(&mut self, nat: &Translates, state: &State<'r>) {
+        let ipv6 = match nat.family {
+            Family::Ip6 => true,
+            Family::Ip => false,
+            _ => state.packets.ipv6 == Some(true),
+        };
+        let bytes = |reg: Option<(Reg, Reg)>| state.bytes(reg?.0);
+        let packets = match nat.family {
+            Family::Ip | Family::Ip6 => state.packets.of(ipv6),
+            _ => Some(state.packets),
+        };
+        let address = bytes(nat.addresses).and_then(|bytes| address(bytes, ipv6));
+        let port = bytes(nat.ports).and_then(|bytes| bytes.first_chunk());
+        let does = Does::Translates(Nat {
+            kind: nat.kind,
+            address,
+            port: port.map(|port| u16::from_be_bytes(*port)),
+        });
+        let known = nat.kind != NatKind::Destination || address.is_some();
+        if let Some(packets) = packets.filter(|_| known) {
+            self.came.push(Came {
+                packets,
+                does: End::Does(does),
+                comment: state.comment,
+            });
+        }
+    }
+
+    fn lookup(
+        &mut self,
+        (name, invert): (&str, bool),
+        (reg, to): (Reg, Option<Reg>),
+        mut state: State<'r>,
+        next: &mut Vec<State<'r>>,
+    ) {
+        let Some(set) = self.sets.get(name).copied().filter(|_| !invert) else {
+            return next.extend(asks(state, reg, None));
+        };
+        if !set.map && (!is_told_apart(set, reg, &state) || set.elements.len() > MOST) {
+            return next.push(vague(set, reg, state));
+        }
+        if set.partly || set.dynamic {
+            state.something_else();
+        }
+        for (from, till, element) in ranges(set).into_iter().take(MOST_OF_MAP) {
+            let Some(mut found) = key(set, reg, (&from, &till), state.clone()) else {
+                continue;
+            };
+            found.comment = element.comment.as_deref().or(found.comment);
+            match (&element.data, to) {
+                (Some(Data::Verdict(verdict)), _) => self.verdict(verdict, found, next),
+                (Some(Data::Value(bytes)), Some(to)) => {
+                    found.put(to, Has::Is(bytes));
+                    next.push(found);
+                }
+                _ => next.push(found),
+            }
+        }
+    }
+}
+
+/// Whether what is in a set says more of packets than that they are in it.
+fn is_told_apart(set: &Set, reg: Reg, state: &State<'_>) -> bool {
+    state.parts(reg, set).iter().all(|(_, _, has)| match has {
+        Has::Loaded(load, None) => {
+            matches!(field(load), Field::Port | Field::Protocol | Field::Family)
+        }
+        _ => false,
+    })
+}
+
+/// Of packets that are in a set whose elements are too many, or of sources, or of no interest.
+fn vague<'r>(set: &Set, reg: Reg, mut state: State<'r>) -> State<'r> {
+    for (_, _, has) in state.parts(reg, set) {
+        match has {
+            Has::Loaded(load, _) => match field(load) {
+                Field::Destination => state.packets.among = true,
+                Field::Source => state.packets.some_sources = true,
+                _ => state.something_else(),
+            },
+            _ => state.something_else(),
+        }
+    }
+    state
+}
+
+/// Packets that have one key of a set.
+fn key<'r>(
+    set: &Set,
+    reg: Reg,
+    (from, till): (&[u8], &[u8]),
+    mut state: State<'r>,
+) -> Option<State<'r>> {
+    for (at, length, _) in state.parts(reg, set) {
+        let part = at..at + length;
+        let range = from.get(part.clone()).zip(till.get(part));
+        state = asks(state, Reg(reg.0.checked_add(at as u8)?), Some(range?))?;
+    }
+    Some(state)
+}
+
+/// Those that have it in a register; without a range those that have something else there.
+fn asks<'r>(mut state: State<'r>, reg: Reg, range: Option<(&[u8], &[u8])>) -> Option<State<'r>> {
+    let (load, masks) = match state.get(reg) {
+        Has::Loaded(load, masks) => (load, masks),
+        Has::Chosen => return Some(state),
+        Has::Is(bytes) => {
+            let holds = range.is_none_or(|(from, till)| from <= bytes && bytes <= till);
+            return holds.then_some(state);
+        }
+        Has::Unknown => {
+            state.something_else();
+            return Some(state);
+        }
+    };
+    let packets = state.packets;
+    let narrowed = match (field(load), range) {
+        (Field::Source, _) => Some(Packets {
+            some_sources: true,
+            ..packets
+        }),
+        (Field::OfConnection, _) => Some(packets),
+        (Field::Destination, Some(range)) => destination(packets, load, masks, range),
+        (Field::Protocol, Some(([one], [other]))) if one == other && masks.is_none() => {
+            packets.of_protocol(*one)
+        }
+        (Field::Port, Some((from, till))) if masks.is_none() => match (from, till) {
+            ([a, b], [c, d]) => {
+                packets.to_ports((u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d])))
+            }
+            _ => return None,
+        },
+        (Field::Family, Some(([one, ..], _))) => match one {
+            2 => packets.of(false),
+            10 => packets.of(true),
+            _ => None,
+        },
+        (Field::EtherType, Some(([one, other, ..], _))) => match u16::from_be_bytes([*one, *other])
+        {
+            0x0800 => packets.of(false),
+            0x86dd => packets.of(true),
+            _ => None,
+        },
+        (Field::Mark, Some((from, till))) if from == till => {
+            let bits = word(from).unwrap_or(0);
+            Some(Packets {
+                marked: packets.marked | bits,
+                ..packets
+            })
+        }
+        (Field::ToType, Some((from, till))) if from == till && word(from) == Some(LOCAL) => {
+            Some(Packets {
+                local: true,
+                ..packets
+            })
+        }
+        _ => Some(Packets {
+            something_else: true,
+            ..packets
+        }),
+    };
+    state.packets = narrowed?;
+    Some(state)
+}
+
+fn destination(
+    packets: Packets,
+    load: &Load,
+    masks: Option<(&[u8], &[u8])>,
+    (from, till): (&[u8], &[u8]),
+) -> Option<Packets> {
+    let whole = match load {
+        Load::Payload { offset: 24, .. } => 16,
+        _ => 4,
+    };
+    let (mut first, mut last) = (from.to_vec(), till.to_vec());
+    if let Some((mask, _)) = masks {
+        last.iter_mut()
+            .zip(mask)
+            .for_each(|(byte, mask)| *byte |= !mask);
+    }
+    // A prefix of whole bytes is compared as such.
+    first.resize(whole, 0);
+    last.resize(whole, 0xff);
+    packets.to(&first, &last)
+}
+
+/// As `redirect` does, though what it leads keeps its address (TPROXY).
+pub fn to_own_port(port: Option<u16>) -> Does {
+    Does::Translates(Nat {
+        kind: NatKind::Redirect,
+        address: None,
+        port,
+    })
+}
+
+fn word(bytes: &[u8]) -> Option<u32> {
+    Some(u32::from_ne_bytes(*bytes.first_chunk()?))
+}
+
+fn address(bytes: &[u8], ipv6: bool) -> Option<IpAddr> {
+    Some(match ipv6 {
+        false => Ipv4Addr::from(*bytes.first_chunk::<4>()?).into(),
+        true => Ipv6Addr::from(*bytes.first_chunk::<16>()?).into(),
+    })
+}
