@@ -4,7 +4,8 @@ mod commands;
 use crate::{
     model::{
         cluster::Cluster,
-        gather::{Piece, Want},
+        gather::{Piece, Rule, Want},
+        netfilter::{Chain, Family, RuleOrigin},
         node::Node,
         observation::Observation,
         pod::{Pod, PodIndex},
@@ -13,6 +14,27 @@ use crate::{
 };
 
 pub use netdiag_pipeline::testing::*;
+
+/// A rule of nftables that counted five packets, which asks what its words say, in that family, table and chain.
+pub fn rule([family, table, chain]: [&str; 3], text: &str) -> Rule {
+    let handle = (!text.contains("policy ")).then_some(7);
+    let origin = RuleOrigin::Nft {
+        chain: Chain {
+            family: Family::named(family).expect("a family"),
+            table: table.into(),
+            chain: chain.into(),
+        },
+        handle,
+    };
+    let written = serde_json::json!({
+        "place": format!("{family} {table} {chain}"),
+        "text": text,
+        "packets": 5,
+        "origin": origin,
+        "counted": true,
+    });
+    serde_json::from_value(written).expect("a rule")
+}
 
 /// Facts of one reading, handed to `judge`.
 pub fn with_facts<T>(

@@ -1,6 +1,7 @@
 //! Evidence that costs something, gathered only when a rule asks for it: what is asked for, and
 //! what came of it.
 mod answer;
+mod asks;
 mod gathered;
 mod rule;
 mod rule_commands;
@@ -28,6 +29,7 @@ use super::{
 
 pub use self::{
     answer::Answer,
+    asks::{Asks, Whom},
     gathered::Gathered,
     rule::{Rule, listing},
     sockets::{

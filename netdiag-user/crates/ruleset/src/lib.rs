@@ -1,5 +1,6 @@
 //! Netfilter's rules, run as the kernel runs them (net/netfilter/nf_tables_core.c), on registers whose bytes are known
 //! or not: what a rule says of a packet is yes, no, or that nobody can tell.
+mod asks;
 mod chain;
 mod chance;
 mod index;
@@ -12,6 +13,7 @@ mod tests;
 mod three;
 mod xt;
 
+pub use asks::asks;
 pub use chain::{Ran, Said, Wrong, run};
 pub use index::Index;
 pub use registers::Byte;

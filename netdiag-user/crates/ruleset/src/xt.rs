@@ -1,6 +1,6 @@
 //! Matches and targets of iptables inside rules of nf_tables (net/netfilter/nft_compat.c): what they were given are the
 //! structures of include/uapi/linux/netfilter, as the kernel lays them out on this machine.
-mod conntrack;
+pub(crate) mod conntrack;
 mod headers;
 mod ipset;
 mod targets;

@@ -259,7 +259,7 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
     finding.evidence.extend(evidence);
     finding.fix = match (rules.as_slice(), other) {
         ([rule, ..], _) if severity == Severity::Info => fix::kept_out(worst, rule),
-        ([rule, ..], _) if rule.policy_at().is_some() && (rule.counted || rules.len() == 1) => {
+        ([rule, ..], _) if rule.asks.policy.is_some() && (rule.counted || rules.len() == 1) => {
             fix::policy(worst, rule)
         }
         ([rule, ..], _) if takes_invalid(rule) && is_untracked(facts, worst) => {
@@ -305,7 +305,7 @@ fn place(facts: &Facts<'_>, netns: u32) -> String {
 
 fn rule_evidence(facts: &Facts<'_>, netns: u32, (rule, computed): (&Rule, bool)) -> Evidence {
     let (place, text) = (&rule.place, &rule.text);
-    let (origin, text) = match (rule.policy_at(), rule.counted) {
+    let (origin, text) = match (rule.asks.policy, rule.counted) {
         (Some(_), true) => (
             Origin::Observed,
             t!("the counter of the policy of {place} moves: it drops what no rule accepts"),

@@ -6,12 +6,12 @@ use netdiag_common::{flow::FlowKey, hop};
 use super::losses::DropGroup;
 use crate::{
     model::{
-        address::Prefix,
-        flow::{self, TCP},
-        gather::Rule,
+        flow::TCP,
+        gather::{Asks, Rule, Whom},
         netfilter::{Iptables, RuleOrigin},
         roles::Role,
         text,
+        world::ruleset::Hook,
     },
     pipeline::{
         facts::{Facts, HopFlow, Loss},
@@ -34,7 +34,7 @@ pub struct Candidates<'a> {
     pub computed: bool,
 }
 
-/// Where their ways end; else those that can match them by their words.
+/// Where their ways end; else those that can match them by what they ask.
 pub fn matching_rules<'a>(
     facts: &Facts<'_>,
     rules: &'a [Rule],
@@ -47,7 +47,7 @@ pub fn matching_rules<'a>(
             rules: computed,
         },
         true => Candidates {
-            rules: by_words(facts, rules, pattern)
+            rules: by_asking(facts, rules, pattern)
                 .into_iter()
                 .map(Cow::Borrowed)
                 .collect(),
@@ -111,19 +111,22 @@ fn unlisted<'a>(taker: &Taker) -> Option<Cow<'a, Rule>> {
             handle: Some(handle),
         },
         counted: false,
+        asks: Asks::default(),
     }))
 }
 
-/// The likeliest first: it says how it refuses as the sender is told, names the port, counts most. Those that count
-/// nothing only where none counts.
-fn by_words<'a>(facts: &Facts<'_>, rules: &'a [Rule], pattern: &DropGroup<'_>) -> Vec<&'a Rule> {
+/// The likeliest first: it refuses as the sender is told, asks for the port, counts most. Those that count nothing only
+/// where none counts.
+fn by_asking<'a>(facts: &Facts<'_>, rules: &'a [Rule], pattern: &DropGroup<'_>) -> Vec<&'a Rule> {
     let told = is_told(facts, pattern);
-    let port = pattern.port.to_string();
-    let names = |r: &Rule| r.text.split(' ').any(|word| word == port);
+    let names = |r: &Rule| {
+        let one = (pattern.port, pattern.port);
+        [r.asks.ports, r.asks.source_ports].contains(&Some(one))
+    };
     let hook = hook(facts, pattern);
     let at = |r: &&Rule| {
-        r.policy_at()
-            .is_none_or(|at| at == "prerouting" || at == hook)
+        let policy = r.asks.policy;
+        policy.is_none_or(|at| at == Hook::Prerouting || at == hook)
     };
     let mut rules: Vec<_> = rules.iter().filter(|r| matches(r, pattern)).collect();
     rules.retain(at);
@@ -133,7 +136,7 @@ fn by_words<'a>(facts: &Facts<'_>, rules: &'a [Rule], pattern: &DropGroup<'_>) -
     if is_untracked(facts, pattern) && rules.iter().any(|r| takes_invalid(r)) {
         rules.retain(|r| takes_invalid(r));
     }
-    rules.sort_by_key(|r| Reverse((rejects(r) == told, names(r), r.packets)));
+    rules.sort_by_key(|r| Reverse((r.asks.rejects == told, names(r), r.packets)));
     rules
 }
 
@@ -163,46 +166,30 @@ fn opens(loss: &Loss) -> bool {
 
 /// Whether it is written for what conntrack calls invalid, and for nothing else.
 pub fn takes_invalid(rule: &Rule) -> bool {
-    state(rule).is_some_and(|state| state.eq_ignore_ascii_case("invalid"))
+    rule.asks.invalid
 }
 
 /// Whether it is written for ICMP errors of this family that the node itself sends: not for pings, nor
 /// for what comes in or passes, nor one that only answers by ICMP.
 pub fn takes_errors(rule: &Rule, protocol: u8) -> bool {
-    let text = rule.text.to_lowercase();
-    // What a comment says selects nothing.
-    let bare: String = text.split('"').step_by(2).collect();
-    let selectors = bare.split("reject").next().unwrap_or_default();
-    let words: Vec<&str> = selectors.split_whitespace().collect();
-    let (names, family): (&[&str], _) = match protocol {
-        1 => (&["icmp"], "icmp"),
-        _ => (&["ipv6-icmp", "icmpv6"], "icmpv6"),
+    /// Requests and answers of each family.
+    const PINGS: [(u8, [u8; 2]); 2] = [(1, [8, 0]), (58, [128, 129])];
+    let asks = &rule.asks;
+    let pings = |kind| {
+        PINGS
+            .iter()
+            .any(|(of, kinds)| *of == protocol && kinds.contains(&kind))
     };
-    let pairs = || words.windows(2).map(|pair| (pair[0], pair[1]));
-    let is_protocol = |name| ["-p", "protocol", "l4proto", "nexthdr"].contains(&name);
-    let selects = pairs().any(|(name, value)| {
-        is_protocol(name) && names.contains(&value) || name == family && value == "type"
-    });
-    let pings = |word: &&str| word.contains("echo") || ["8", "0", "128", "129"].contains(word);
-    let kinds = ["type", "--icmp-type", "--icmpv6-type"];
-    let pings = pairs().any(|(name, value)| kinds.contains(&name) && pings(&value));
-    let negated = words.iter().any(|word| ["!", "!="].contains(word));
-    let chain = rule.place.rsplit(' ').next().unwrap_or_default();
     let elsewhere = ["input", "forward", "prerouting"];
+    let chain = rule.chain().map_or("", |(_, chain)| chain);
     let elsewhere = elsewhere
         .iter()
         .any(|hook| chain.eq_ignore_ascii_case(hook));
-    selects && !pings && !negated && !elsewhere
-}
-
-fn state(rule: &Rule) -> Option<&str> {
-    let mut words = rule.text.split_whitespace();
-    words.find(|w| ["state", "--ctstate", "--state"].contains(w))?;
-    words.next()
+    asks.protocol == Some(protocol) && !asks.icmp.is_some_and(pings) && !asks.negated && !elsewhere
 }
 
 /// Whose packets die at which hook: to the namespace's own address, from it, or through it.
-fn hook(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> &'static str {
+fn hook(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Hook {
     let netns = pattern.losses.first().map(|l| l.key.netns);
     let side = netns.and_then(|netns| facts.node.pod_side(netns));
     let own = |address: IpAddr| match side {
@@ -210,14 +197,10 @@ fn hook(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> &'static str {
         None => facts.owns(address),
     };
     match (own(pattern.destination), own(pattern.source)) {
-        (true, _) => "input",
-        (false, true) => "output",
-        (false, false) => "forward",
+        (true, _) => Hook::Input,
+        (false, true) => Hook::Output,
+        (false, false) => Hook::Forward,
     }
-}
-
-fn rejects(rule: &Rule) -> bool {
-    rule.text.to_lowercase().contains("reject")
 }
 
 /// The node itself answers the packets with an error or RST: a rule rejects them.
@@ -234,38 +217,21 @@ fn is_told(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     error || reset
 }
 
-/// False where a selector of the rule says otherwise; what is not understood may match.
+/// False where the rule asks for something else; what is not known of it may match.
 fn matches(rule: &Rule, pattern: &DropGroup<'_>) -> bool {
-    let words: Vec<&str> = rule.text.split_whitespace().collect();
-    let pairs = || words.windows(2).map(|w| (w[0], w[1]));
-    let other_host = |names: [&str; 3], address: IpAddr| {
-        pairs().any(|(name, value)| {
-            let prefix = value.parse::<Prefix>();
-            names.contains(&name) && prefix.is_ok_and(|p| !p.contains(address))
-        })
+    let asks = &rule.asks;
+    let may_be = |whom: Option<Whom>, address| whom.is_none_or(|whom| whom.may_be(address));
+    let has = |range: Option<(u16, u16)>| {
+        range.is_none_or(|(first, last)| (first..=last).contains(&pattern.port))
     };
-    let negated = words.iter().any(|w| *w == "!=" || *w == "!");
-    let other_port = |names: [&str; 2], port: u16| {
-        pairs().any(|(name, value)| {
-            names.contains(&name) && value.parse().is_ok_and(|p: u16| p != port)
-        })
-    };
-    let hosts = other_host(["saddr", "-s", "--source"], pattern.source)
-        || other_host(["daddr", "-d", "--destination"], pattern.destination);
     let ports = match pattern.reply {
-        true => other_port(["sport", "--sport"], pattern.port),
-        false => other_port(["dport", "--dport"], pattern.port),
+        true => asks.source_ports,
+        false => asks.ports,
     };
-    let own = flow::protocol(pattern.protocol);
-    let protocol = pairs().any(|(name, value)| {
-        let other = |p: &str| ["tcp", "udp", "icmp"].contains(&p) && p != own;
-        name == "-p" && other(value)
-            || ["dport", "sport"].contains(&value) && other(name)
-            || name == "l4proto" && other(value)
-    });
-    // A negated selector is not looked into: it may match.
-    let other = !negated && (hosts || ports || protocol);
-    !other && !only_invalid(rule, pattern)
+    let hosts =
+        may_be(asks.sources, pattern.source) && may_be(asks.destinations, pattern.destination);
+    let protocol = asks.protocol.is_none_or(|of| of == pattern.protocol);
+    hosts && has(ports) && protocol && !only_invalid(rule, pattern)
 }
 
 /// For strays alone: conntrack calls no connection's first packet invalid.
@@ -277,55 +243,33 @@ fn only_invalid(rule: &Rule, pattern: &DropGroup<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn rule(place: &str, text: &str) -> Rule {
-        Rule {
-            place: place.into(),
-            text: text.into(),
-            packets: 9,
-            origin: Default::default(),
-            counted: true,
-        }
-    }
+    use crate::testing::rule;
 
     /// What a node answers by, keeps from itself or lets nobody ping it by is not written for them.
     #[test]
     fn few_rules_are_written_for_the_nodes_own_errors() {
-        for (place, text) in [
-            (
-                "inet corp out",
-                "ip protocol icmp counter packets 9 bytes 99 drop",
-            ),
-            (
-                "filter OUTPUT",
-                "-p icmp --icmp-type fragmentation-needed -j DROP",
-            ),
-            (
-                "inet f output",
-                "icmp type destination-unreachable counter drop",
-            ),
+        for (chain, text) in [
+            ("out", "ip protocol icmp counter packets 9 bytes 99 drop"),
+            ("OUTPUT", "-p icmp --icmp-type fragmentation-needed -j DROP"),
+            ("output", "icmp type destination-unreachable counter drop"),
         ] {
-            assert!(takes_errors(&rule(place, text), 1), "{text}");
-            assert!(
-                !takes_errors(&rule(place, text), 58),
-                "of the other family: {text}"
-            );
+            let rule = rule(["ip", "filter", chain], text);
+            assert!(takes_errors(&rule, 1), "{text}");
+            assert!(!takes_errors(&rule, 58), "of the other family: {text}");
         }
-        for (place, text) in [
-            ("filter INPUT", "-p icmp -j DROP"),
-            (
-                "filter INPUT",
-                "-j REJECT --reject-with icmp-port-unreachable",
-            ),
-            ("inet f own", "counter reject with icmpx admin-prohibited"),
-            ("inet f own", "icmp type echo-request counter drop"),
-            ("filter own", "-p icmp -m icmp --icmp-type 8 -j DROP"),
-            ("filter own", "! -p icmp -j DROP"),
-            ("filter own", "-m comment --comment \"icmp type 3\" -j DROP"),
+        for (chain, text) in [
+            ("INPUT", "-p icmp -j DROP"),
+            ("INPUT", "-j REJECT --reject-with icmp-port-unreachable"),
+            ("own", "counter reject with icmpx admin-prohibited"),
+            ("own", "icmp type echo-request counter drop"),
+            ("own", "-p icmp -m icmp --icmp-type 8 -j DROP"),
+            ("own", "! -p icmp -j DROP"),
+            ("own", "-m comment --comment \"icmp type 3\" -j DROP"),
         ] {
-            assert!(!takes_errors(&rule(place, text), 1), "{text}");
+            let rule = rule(["ip", "filter", chain], text);
+            assert!(!takes_errors(&rule, 1), "{text}");
         }
         let six = "icmpv6 type packet-too-big counter drop";
-        assert!(takes_errors(&rule("inet f output", six), 58));
+        assert!(takes_errors(&rule(["inet", "f", "output"], six), 58));
     }
 }

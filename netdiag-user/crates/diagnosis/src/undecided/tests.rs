@@ -13,7 +13,7 @@ use crate::{
     },
     testing::{
         NETNS, OVERLAY, POD, POD_NETNS, UPLINK, at, died, from_pod, overlay_node, question, route,
-        silent, tcp, with_gathered, with_open,
+        rule, silent, tcp, with_gathered, with_open,
     },
 };
 
@@ -197,18 +197,12 @@ fn dropped(services: Result<Piece, String>, rules: Vec<Rule>) -> Vec<String> {
 fn a_reason_alone_is_weaker_than_a_rule_that_counts() {
     let none = || Ok(Piece::Services(Default::default()));
     let refused = || Err(NO_NFT.to_owned());
-    let rule = |place: &str| Rule {
-        place: place.into(),
-        text: "ip daddr 10.96.0.10 drop".into(),
-        packets: 5,
-        origin: Default::default(),
-        counted: true,
-    };
+    let rule = |place| rule(place, "ip daddr 10.96.0.10 drop");
     assert_eq!(dropped(none(), Vec::new()), ["firewall-drop"]);
     assert_eq!(dropped(refused(), Vec::new()), [""; 0]);
-    let filter = vec![rule("inet filter forward")];
+    let filter = vec![rule(["inet", "filter", "forward"])];
     assert_eq!(dropped(refused(), filter), ["firewall-drop"]);
-    let service = vec![rule("ip filter KUBE-SERVICES")];
+    let service = vec![rule(["ip", "filter", "KUBE-SERVICES"])];
     assert_eq!(dropped(refused(), service), [""; 0], "a Service's refusal");
 }
 

@@ -31,7 +31,7 @@ use super::{
     },
 };
 use crate::model::{
-    gather::Rule,
+    gather::{Asks, Rule},
     netfilter::{Family, RuleOrigin},
     text,
     verdict::NotChecked,
@@ -275,17 +275,20 @@ impl Found {
         let texts = Texts::of(&all, self.long)?;
         let mut rules = Vec::new();
         for rule in all {
-            let text = texts.get(&rule).cloned();
-            // Of a rule that depends on a map only its text says whether it refuses anything.
-            if rule.does != Does::Depends || text.as_deref().is_some_and(texts::refuses) {
-                rules.push(told(rule, text));
+            let known = texts.known(&rule);
+            if rule.does != Does::Depends || known.is_some_and(|known| known.refuses) {
+                let asks = known.map(|known| known.asks.clone());
+                let text = texts.get(&rule);
+                rules.push(told(rule, text, asks.unwrap_or_default()));
             }
         }
         Ok((rules, self.left))
     }
 }
 
-fn told(rule: Refusing, text: Option<String>) -> Rule {
+fn told(rule: Refusing, text: Option<String>, mut asks: Asks) -> Rule {
+    asks.policy = rule.hook;
+    asks.rejects |= rule.does == Does::Reject;
     let text = rule.policy.or(text).unwrap_or_else(|| {
         let does = if rule.does == Does::Reject {
             "reject"
@@ -304,6 +307,7 @@ fn told(rule: Refusing, text: Option<String>) -> Rule {
         text: text::line(&text, LONGEST),
         packets: rule.packets.unwrap_or(0),
         counted: rule.packets.is_some(),
+        asks,
         origin: RuleOrigin::Nft {
             chain,
             handle: rule.handle,
@@ -322,6 +326,7 @@ fn most<T>(rules: &mut Vec<T>, packets: impl Fn(&T) -> u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::world::ruleset::Hook;
 
     fn refusing(handle: Option<u64>, packets: Option<u64>) -> Refusing {
         let chain = Named {
@@ -334,6 +339,7 @@ mod tests {
             chain: Rc::new(chain),
             handle,
             policy: handle.is_none().then(|| policy.to_owned()),
+            hook: handle.is_none().then_some(Hook::Forward),
             packets,
             does: Does::Drop,
         }
@@ -360,7 +366,7 @@ mod tests {
             panic!("{rules:?}");
         };
         assert_eq!((moving.packets, moving.counted), (7, true));
-        assert_eq!(policy.policy_at(), Some("forward"));
+        assert_eq!(policy.asks.policy, Some(Hook::Forward));
         assert_eq!((rule.text.as_str(), rule.counted), ("drop", false));
         assert_eq!(rule.delete(), None, "no command has such a name");
         assert_eq!(rule.list().expect("a command"), "nft -a list ruleset");

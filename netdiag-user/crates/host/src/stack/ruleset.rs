@@ -1,10 +1,10 @@
 //! The rules of nf_tables with all that they ask for (include/uapi/linux/netfilter/{nfnetlink,nf_tables}.h), and those of
 //! iptables' own tables beside them.
-mod attributes;
-mod expression;
+pub mod attributes;
+pub mod expression;
 mod ipset;
-mod legacy;
-mod set;
+pub mod legacy;
+pub mod set;
 #[cfg(test)]
 pub mod testing;
 #[cfg(test)]
@@ -318,7 +318,7 @@ fn base(family: Family, chain: &[u8]) -> Option<BaseChain> {
 }
 
 /// NF_INET_…, NF_BR_…, NF_ARP_…, NF_NETDEV_…
-fn hook(family: Family, number: u32) -> Option<Hook> {
+pub fn hook(family: Family, number: u32) -> Option<Hook> {
     const INET: &[Hook] = &[
         Hook::Prerouting,
         Hook::Input,

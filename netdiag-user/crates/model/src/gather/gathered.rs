@@ -419,6 +419,7 @@ mod tests {
                 chain,
                 handle: Some(handle),
             },
+            asks: Default::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! A rule of netfilter as it is found out, and as recordings have it.
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::asks::{Asks, earlier};
 use crate::{
     either::either,
     netfilter::{Chain, Family, Iptables, Listing, RuleOrigin, saved_words},
@@ -18,6 +19,7 @@ pub struct Rule {
     pub origin: RuleOrigin,
     /// It has a counter, which moved; without one it is only there.
     pub counted: bool,
+    pub asks: Asks,
 }
 
 /// In a recording. Earlier ones have commands, of which no more is believed than which rule they name.
@@ -31,6 +33,8 @@ struct Written {
     delete: String,
     #[serde(default = "yes")]
     counted: bool,
+    /// None in earlier ones.
+    asks: Option<Asks>,
 }
 
 fn yes() -> bool {
@@ -41,6 +45,7 @@ impl From<Written> for Rule {
     fn from(written: Written) -> Self {
         let origin = { written.origin }.or_else(|| origin(&written.delete));
         Self {
+            asks: { written.asks }.unwrap_or_else(|| earlier::asks(&written.text)),
             place: written.place,
             text: written.text,
             packets: written.packets,
@@ -51,16 +56,15 @@ impl From<Written> for Rule {
 }
 
 impl Rule {
-    /// The hook at which a chain drops what none of its rules takes, where this is its policy.
-    pub fn policy_at(&self) -> Option<&str> {
-        let (hook, policy) = self.text.split_once(" policy ")?;
-        let drops = policy.trim_end_matches(';').eq_ignore_ascii_case("drop");
-        let mut words = hook.split(' ').skip_while(|word| *word != "hook");
-        words.nth(1).filter(|_| drops)
+    /// The names of its table and its chain.
+    pub fn chain(&self) -> Option<(&str, &str)> {
+        match &self.origin {
+            RuleOrigin::Nft { chain, .. } => Some((&chain.table, &chain.chain)),
+            RuleOrigin::Iptables { table, chain, .. } => Some((table, chain)),
+            RuleOrigin::Unknown => None,
+        }
     }
-}
 
-impl Rule {
     /// What tells it from others, whatever it counted since.
     pub fn named(&self) -> (String, String) {
         let place = format!("{} {:?}", self.place, self.origin);

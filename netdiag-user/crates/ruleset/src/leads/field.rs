@@ -5,6 +5,7 @@ use netdiag_model::world::ruleset::{Base, Ct, Fib, Load, Meta};
 const TO_TYPE: (u32, u32) = (2, 3);
 
 /// What of a packet is of interest.
+#[derive(Clone, Copy)]
 pub enum Field {
     Destination,
     Source,
@@ -20,15 +21,17 @@ pub enum Field {
     Other,
 }
 
-pub fn field(load: &Load) -> Field {
+/// In one byte of IPv6's source IPv4 has its time to live.
+pub fn field(load: &Load, ipv6: Option<bool>) -> Field {
     match load {
         Load::Payload {
             base: Base::Network,
             offset,
             length,
         } => match (offset, length) {
-            (16, 1..=4) | (24, 5..=16) => Field::Destination,
-            (12, 1..=4) | (8, 5..=16) => Field::Source,
+            (16, 1..=4) | (24, 1..=16) => Field::Destination,
+            (12, 1..=4) | (8, 2..=16) => Field::Source,
+            (8, 1) if ipv6 == Some(true) => Field::Source,
             (9 | 6, 1) => Field::Protocol,
             _ => Field::Other,
         },

@@ -341,7 +341,10 @@ impl<'r> Asked<'_, 'r> {
 fn is_told_apart(set: &Set, reg: Reg, state: &State<'_>) -> bool {
     state.parts(reg, set).iter().all(|(_, _, has)| match has {
         Has::Loaded(load, None) => {
-            matches!(field(load), Field::Port | Field::Protocol | Field::Family)
+            matches!(
+                field(load, state.packets.ipv6),
+                Field::Port | Field::Protocol | Field::Family
+            )
         }
         _ => false,
     })
@@ -351,7 +354,7 @@ fn is_told_apart(set: &Set, reg: Reg, state: &State<'_>) -> bool {
 fn vague<'r>(set: &Set, reg: Reg, mut state: State<'r>) -> State<'r> {
     for (_, _, has) in state.parts(reg, set) {
         match has {
-            Has::Loaded(load, _) => match field(load) {
+            Has::Loaded(load, _) => match field(load, state.packets.ipv6) {
                 Field::Destination => state.packets.among = true,
                 Field::Source => state.packets.some_sources = true,
                 _ => state.something_else(),
@@ -392,7 +395,7 @@ fn asks<'r>(mut state: State<'r>, reg: Reg, range: Option<(&[u8], &[u8])>) -> Op
         }
     };
     let packets = state.packets;
-    let narrowed = match (field(load), range) {
+    let narrowed = match (field(load, packets.ipv6), range) {
         (Field::Source, _) => Some(Packets {
             some_sources: true,
             ..packets

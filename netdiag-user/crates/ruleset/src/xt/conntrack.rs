@@ -33,6 +33,12 @@ fn of(key: Ct, reply: Option<bool>) -> Load {
     Load::Ct { key, reply }
 }
 
+/// The states that it asks for, where it asks for nothing else.
+pub fn only_states(info: Info<'_>) -> Option<u16> {
+    let (flags, inverts) = (info.short(FLAGS)?, info.short(INVERTS)?);
+    (flags == STATE && inverts & STATE == 0).then(|| info.short(STATES))?
+}
+
 /// Nothing where the structure is another.
 pub fn holds(info: Info<'_>, packet: &impl Packet) -> Option<Three> {
     let (flags, inverts) = (info.short(FLAGS)?, info.short(INVERTS)?);

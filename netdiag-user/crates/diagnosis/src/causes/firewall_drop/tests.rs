@@ -14,7 +14,8 @@ use crate::{
         verdict::Severity,
     },
     testing::{
-        NETNS, POD_NETNS, UPLINK, at, died, ip, listener, overlay_node, since, tcp, with_gathered,
+        NETNS, POD_NETNS, UPLINK, at, died, ip, listener, overlay_node, rule, since, tcp,
+        with_gathered,
     },
 };
 
@@ -34,11 +35,9 @@ fn nft(family: Family, chain: &str, handle: Option<u64>) -> RuleOrigin {
 #[test]
 fn the_rule_that_moves_is_the_fix() {
     let rule = |text: &str, handle| Rule {
-        place: "inet filter lab".into(),
-        text: text.into(),
         packets: 4,
         origin: nft(Family::Inet, "lab", Some(handle)),
-        counted: true,
+        ..rule(["inet", "filter", "lab"], text)
     };
     let mut moved = vec![
         rule("ct state invalid counter packets 9 bytes 9 drop", 2),
@@ -71,11 +70,10 @@ fn the_rule_that_moves_is_the_fix() {
 #[test]
 fn where_nothing_counts_policies_and_other_rules_are_told() {
     let rule = |text: &str, counted| Rule {
-        place: "ip filter FORWARD".into(),
-        text: text.into(),
         packets: u64::from(counted),
         origin: nft(Family::Ip, "FORWARD", Some(text.len() as u64)),
         counted,
+        ..rule(["ip", "filter", "FORWARD"], text)
     };
     let policy = |hook| {
         let text = format!("type filter hook {hook} priority filter; policy drop;");
@@ -118,11 +116,8 @@ fn where_nothing_counts_policies_and_other_rules_are_told() {
 #[test]
 fn a_pods_own_rule_is_deleted_in_its_namespace() {
     let rule = Rule {
-        place: "ip filter OUTPUT".into(),
-        text: "tcp dport 5432 drop".into(),
-        packets: 4,
         origin: nft(Family::Ip, "OUTPUT", Some(2)),
-        counted: true,
+        ..rule(["ip", "filter", "OUTPUT"], "tcp dport 5432 drop")
     };
     let flow = tcp("172.20.1.5", "172.20.2.9", 5432);
     let mut drop = died(flow, ("NETFILTER_DROP", "nft_do_chain"), 0, 5);
@@ -193,12 +188,12 @@ fn a_services_address_answers_no_pings() {
 
 #[test]
 fn each_rule_that_drops_is_a_finding_of_its_own() {
-    let rule = |port: u16, handle| Rule {
-        place: "inet filter lab".into(),
-        text: format!("tcp dport {port} counter packets 5 bytes 300 drop"),
-        packets: 5,
-        origin: nft(Family::Inet, "lab", Some(handle)),
-        counted: true,
+    let rule = |port: u16, handle| {
+        let text = format!("tcp dport {port} counter packets 5 bytes 300 drop");
+        Rule {
+            origin: nft(Family::Inet, "lab", Some(handle)),
+            ..rule(["inet", "filter", "lab"], &text)
+        }
     };
     let lost = |to: &str, port| {
         let flow = tcp("172.20.1.5", to, port);
@@ -245,11 +240,11 @@ fn to_the_node(listens: bool, rules: Vec<Rule>) -> Vec<Finding> {
 #[test]
 fn what_the_node_keeps_from_its_own_ports_is_told_with_the_rule() {
     let rule = || Rule {
-        place: "inet filter input".into(),
-        text: "tcp dport 6443 counter packets 5 bytes 300 drop".into(),
-        packets: 5,
         origin: nft(Family::Inet, "input", Some(4)),
-        counted: true,
+        ..rule(
+            ["inet", "filter", "input"],
+            "tcp dport 6443 counter packets 5 bytes 300 drop",
+        )
     };
     let found = to_the_node(true, vec![rule()]);
     let severities: Vec<_> = found.iter().map(|f| f.severity).collect();
@@ -313,11 +308,9 @@ fn what_connection_tracking_refused_no_rule_took() {
 /// A rule of one chain, which counts.
 fn counting(text: &str, handle: u64) -> Rule {
     Rule {
-        place: "ip filter FORWARD".into(),
-        text: text.into(),
         packets: 9,
         origin: nft(Family::Ip, "FORWARD", Some(handle)),
-        counted: true,
+        ..rule(["ip", "filter", "FORWARD"], text)
     }
 }
 

@@ -1,5 +1,7 @@
-//! The old engine's rules and policies that refuse packets, from iptables-save(8).
-use anyhow::Result;
+//! The old engine's rules and policies that refuse packets: as the kernel has them, in the words of iptables-save(8).
+use std::collections::HashMap;
+
+use anyhow::{Result, ensure};
 
 use super::{LONGEST, PLACE};
 use crate::{
@@ -8,10 +10,15 @@ use crate::{
         saved::{self, Lines, Says},
     },
     model::{
-        gather::Rule,
-        netfilter::{Iptables, RuleOrigin, saved_words},
+        gather::{Asks, Rule},
+        netfilter::{Family, Iptables, RuleOrigin, saved_words},
         text,
+        world::{
+            self,
+            ruleset::{Data, Expression, Hook, Table, Verdict},
+        },
     },
+    stack::ruleset::legacy,
 };
 
 /// One as its line has it.
@@ -24,16 +31,59 @@ pub struct Refusing<'a> {
     /// In its chain.
     number: u64,
     pub packets: u64,
+    asks: Asks,
+}
+
+/// Rules of all its tables.
+const MOST: usize = 1 << 18;
+
+/// What those that refuse ask, by their table, chain and number.
+#[derive(Default)]
+struct Known(HashMap<(String, String, u64), Asks>);
+
+impl Known {
+    fn of(tables: &[Table]) -> Self {
+        let mut known = Self::default();
+        for table in tables {
+            for chain in &table.chains {
+                let numbered = (1..).zip(&chain.rules);
+                for (number, rule) in numbered.filter(|(_, rule)| refuses(rule)) {
+                    let place = (table.name.clone(), chain.name.clone(), number);
+                    known.0.insert(
+                        place,
+                        netdiag_ruleset::asks(table.family, &rule.expressions),
+                    );
+                }
+            }
+        }
+        known
+    }
+}
+
+fn refuses(rule: &world::ruleset::Rule) -> bool {
+    rule.expressions.iter().any(|one| match one {
+        Expression::Sets(Data::Verdict(verdict), _) => *verdict == Verdict::Drop,
+        Expression::Xtables {
+            target: true, name, ..
+        } => name == "REJECT",
+        _ => false,
+    })
 }
 
 /// Hands over all of this thread's namespace.
 pub fn each(mut each: impl FnMut(Refusing<'_>)) -> Result<()> {
-    rulesets::saved_legacy(&["-c"], |program, lines| read(program, lines, &mut each))
+    rulesets::saved_legacy(&["-c"], |program, lines| {
+        let ipv6 = program.family() == Family::Ip6;
+        let (tables, whole) = legacy::tables(ipv6, &mut { MOST }, false)?;
+        ensure!(whole, "there are more than {MOST} rules");
+        read(program, lines, &Known::of(&tables), &mut each)
+    })
 }
 
 fn read(
     program: Iptables,
     lines: &mut Lines<'_>,
+    known: &Known,
     each: &mut impl FnMut(Refusing<'_>),
 ) -> Result<()> {
     let (mut chain, mut number) = (String::new(), 0);
@@ -47,11 +97,15 @@ fn read(
             // Another table, which may have a chain of that name.
             Says::Chain { .. } => chain.clear(),
         }
-        let rule = match line.says {
-            Says::Rule(rule) if refuses(rule) => Some(rule),
+        let place = || (line.table.to_owned(), line.chain.to_owned(), number);
+        let (rule, asks) = match line.says {
+            Says::Rule(rule) => match known.0.get(&place()) {
+                Some(asks) => (Some(rule), asks.clone()),
+                None => return Ok(()),
+            },
             // A policy counts what it takes.
-            Says::Chain { policy: "DROP" } => None,
-            _ => return Ok(()),
+            Says::Chain { policy: "DROP" } => (None, policy(line.chain)),
+            Says::Chain { .. } => return Ok(()),
         };
         let refusing = line.packets.map(|packets| Refusing {
             program,
@@ -60,19 +114,20 @@ fn read(
             rule,
             number,
             packets,
+            asks,
         });
         refusing.into_iter().for_each(&mut *each);
         Ok(())
     })
 }
 
-fn refuses(rule: &str) -> bool {
-    let target = |pair: &[String]| {
-        matches!(pair[0].as_str(), "-j" | "-g") && matches!(pair[1].as_str(), "DROP" | "REJECT")
-    };
-    // Most lines are of rules that refuse nothing: their words are not taken apart.
-    let may = rule.contains("DROP") || rule.contains("REJECT");
-    may && saved_words(rule).windows(2).any(target)
+/// Chains that have a policy are called as their hooks are.
+fn policy(chain: &str) -> Asks {
+    let mut hooks = Hook::OF_IP.into_iter();
+    Asks {
+        policy: hooks.find(|hook| legacy::name_of(*hook) == chain),
+        ..Asks::default()
+    }
 }
 
 impl Refusing<'_> {
@@ -95,6 +150,7 @@ impl Refusing<'_> {
             text: text::line(&text, LONGEST),
             packets: self.packets,
             counted: true,
+            asks: self.asks.clone(),
             origin: RuleOrigin::Iptables {
                 program: self.program,
                 table: table.to_owned(),
@@ -110,11 +166,18 @@ impl Refusing<'_> {
 mod tests {
     use super::*;
 
-    fn rules(text: &str) -> Vec<Rule> {
+    /// Where the first rules of these chains of the table filter refuse.
+    fn rules(text: &str, refusing: &[&str]) -> Vec<Rule> {
+        let mut known = Known::default();
+        for chain in refusing {
+            let place = ("filter".to_owned(), (*chain).to_owned(), 1);
+            known.0.insert(place, Asks::default());
+        }
         let mut all = Vec::new();
         let mut from = text.as_bytes();
         let mut keep = |rule: Refusing<'_>| all.push(rule.told());
-        read(Iptables::Legacy4, &mut Lines::new(&mut from), &mut keep).expect("lines");
+        let mut lines = Lines::new(&mut from);
+        read(Iptables::Legacy4, &mut lines, &known, &mut keep).expect("lines");
         all
     }
 
@@ -123,6 +186,7 @@ mod tests {
         let rules = rules(
             "*filter\n:FORWARD ACCEPT [0:0]\n[3:180] -A FORWARD -p tcp -j DROP\n[1:2] -A X -j Y\n\
              [1:2] -A X -m comment --comment DROP -j Y\n",
+            &["FORWARD"],
         );
         assert_eq!(rules.len(), 1, "{rules:?}");
         assert_eq!(
@@ -135,11 +199,11 @@ mod tests {
 
     #[test]
     fn policies_are_told_as_nftables_tells_them() {
-        let rules = rules("*filter\n:FORWARD DROP [12:720]\n:X - [0:0]\n");
+        let rules = rules("*filter\n:FORWARD DROP [12:720]\n:X - [0:0]\n", &[]);
         assert_eq!(rules.len(), 1);
         assert_eq!(
-            (rules[0].policy_at(), rules[0].packets),
-            (Some("forward"), 12)
+            (rules[0].asks.policy, rules[0].packets),
+            (Some(Hook::Forward), 12)
         );
         let accept = "iptables-legacy -t filter -P FORWARD ACCEPT";
         assert_eq!(rules[0].delete().expect("a command"), accept);
@@ -150,6 +214,7 @@ mod tests {
         let rules = rules(
             "*filter\n[9:9] -A X -m comment --comment \"a' ; id\\\"\n[5:5] -A FORWARD -j \
              DROP\" -j DROP\n",
+            &["X"],
         );
         let [rule] = rules.as_slice() else {
             panic!("{rules:?}");

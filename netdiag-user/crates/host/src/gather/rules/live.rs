@@ -169,7 +169,8 @@ fn asked_by_name() -> (Vec<String>, Vec<(Family, String)>) {
     let asked = all.iter().filter_map(|r| Some((&*r.chain, r.handle?)));
     let asked: Vec<(&Named, u64)> = asked.collect();
     let mut words = Vec::new();
-    rulesets::kernel::words(&asked, |_, one| words.push(one)).expect("words");
+    let known = |_, one: rulesets::kernel::Known| words.push(one.words);
+    rulesets::kernel::known(&asked, known).expect("words");
     let all = all_rules();
     let tables = all
         .tables
@@ -303,10 +304,24 @@ fn one_rule_is_found_in_a_chain_too_long_for_nft() {
     assert!(delete.starts_with("nft delete rule inet own long handle "));
 }
 
+/// As of recordings that have words alone, which know no comparisons.
+fn asked_in_words(text: &str) -> Asks {
+    let written = serde_json::json!({ "place": "", "text": text, "packets": 0 });
+    let rule: Rule = serde_json::from_value(written).expect("a rule");
+    match text.contains("> 1023") {
+        true => Asks {
+            ports: Some((1023, u16::MAX)),
+            ..rule.asks
+        },
+        false => rule.asks,
+    }
+}
+
 /// What is told without nft is what nft tells.
 #[test]
 fn rules_read_as_nft_spells_them() {
-    const RULES: [&str; 14] = [
+    const RULES: [&str; 15] = [
+        "ip6 saddr fd00::/8 drop",
         "tcp dport 80 counter drop",
         "udp sport != 53 drop",
         "ip saddr 10.0.0.0/8 drop",
@@ -333,15 +348,51 @@ fn rules_read_as_nft_spells_them() {
         let long = all.iter().map(|rule| rule.chain.clone()).collect();
         let nfts = Texts::of(&all, HashSet::new()).expect("nft");
         let own = Texts::of(&all, long).expect("words");
-        let text = |texts: &Texts, rule| texts.get(rule).cloned().unwrap_or_default();
-        let both = all.iter().map(|rule| (text(&own, rule), text(&nfts, rule)));
+        let text = |texts: &Texts, rule| texts.get(rule).unwrap_or_default();
+        let both = all.iter().map(|rule| {
+            let asks = own.known(rule).map(|known| known.asks.clone());
+            (text(&own, rule), text(&nfts, rule), asks)
+        });
         both.collect::<Vec<_>>()
     });
     let Some(both) = both else { return };
     assert_eq!(both.len(), RULES.len(), "{both:#?}");
-    for (own, nfts) in both {
+    for (own, nfts, asks) in both {
+        assert_eq!(asks, Some(asked_in_words(&nfts)), "{nfts}");
         // How a packet is rejected is not told.
         let nfts = nfts.split(" with ").next().unwrap_or_default();
         assert_eq!(own, nfts);
+    }
+}
+
+/// What iptables' rules ask is what their words say, by either engine.
+#[test]
+fn rules_of_iptables_ask_what_they_say() {
+    const RULES: [&str; 8] = [
+        "-s 10.0.0.0/8 -p tcp -m tcp --dport 80 -j DROP",
+        "! -s 10.0.0.1/32 -j DROP",
+        "-d 192.0.2.7/32 -p udp -m udp --sport 53:60 -j REJECT",
+        "-m conntrack --ctstate INVALID -j DROP",
+        "-m conntrack --ctstate INVALID,NEW -j DROP",
+        "-p icmp -m icmp --icmp-type 8 -j DROP",
+        "-m iprange --src-range 10.0.0.1-10.0.0.9 -j DROP",
+        "-j DROP",
+    ];
+    let rules: String = RULES
+        .iter()
+        .map(|rule| format!("-A INPUT {rule}\n"))
+        .collect();
+    let saved = format!("*filter\n:INPUT ACCEPT\n{rules}COMMIT\n");
+    for program in ["iptables-nft-restore", "iptables-legacy-restore"] {
+        let Some(read) = ruleset::testing::loaded(program, &saved) else {
+            continue;
+        };
+        let table = &read.tables[0];
+        let chain = table.chain("INPUT").expect("a chain");
+        assert_eq!(chain.rules.len(), RULES.len());
+        for (rule, words) in chain.rules.iter().zip(RULES) {
+            let asks = netdiag_ruleset::asks(table.family, &rule.expressions);
+            assert_eq!(asks, asked_in_words(words), "{program}: {words}");
+        }
     }
 }

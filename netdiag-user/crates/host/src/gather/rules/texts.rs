@@ -1,4 +1,4 @@
-//! How rules read: as nft lists their chain, or in the kernel's own words where that takes too long.
+//! How rules read, as nft lists their chain or in the kernel's own words where that takes too long, and what they ask.
 use std::{
     collections::{HashMap, HashSet},
     rc::Rc,
@@ -11,7 +11,7 @@ use super::LONGEST;
 use crate::{
     gather::rulesets::{
         self,
-        kernel::{Named, Refusing},
+        kernel::{Known, Named, Refusing},
     },
     model::text,
     sys::program::Failure,
@@ -21,8 +21,6 @@ use crate::{
 const CHAINS: usize = 32;
 /// How long nft may take for all chains: earlier ones read all rules for each.
 const TEXTS: Duration = Duration::from_secs(3);
-/// Rules of longer chains whose words are told.
-const WORDS: usize = 100;
 
 /// How rules read, by chain and handle.
 #[derive(Default)]
@@ -30,6 +28,7 @@ pub struct Texts {
     nfts: HashMap<Rc<Named>, HashMap<u64, String>>,
     /// Chains that nft is not asked for, or had no time for.
     long: HashSet<Rc<Named>>,
+    known: HashMap<(Rc<Named>, u64), Known>,
 }
 
 impl Texts {
@@ -49,6 +48,7 @@ impl Texts {
         let mut texts = Self {
             nfts: HashMap::new(),
             long,
+            known: HashMap::new(),
         };
         let until = Instant::now() + TEXTS;
         for (chain, handles) in wanted {
@@ -61,30 +61,43 @@ impl Texts {
                 None => drop(texts.long.insert(chain.clone())),
             }
         }
-        texts.add_words(rules)?;
+        texts.add_known(rules)?;
         Ok(texts)
     }
 
-    /// What the kernel's own listing says of the others.
-    fn add_words(&mut self, rules: &[Refusing]) -> Result<()> {
-        let long = rules.iter().filter(|rule| self.long.contains(&rule.chain));
-        let long = long.filter_map(|rule| Some((&rule.chain, rule.handle?)));
-        let long: Vec<_> = long.take(WORDS).collect();
-        let asked: Vec<_> = long
+    /// What the kernel's own listing says.
+    fn add_known(&mut self, rules: &[Refusing]) -> Result<()> {
+        let all = rules.iter();
+        let all = all.filter_map(|rule| Some((rule.chain.clone(), rule.handle?)));
+        let all: Vec<_> = all.collect();
+        let asked: Vec<_> = all
             .iter()
-            .map(|(chain, handle)| (&***chain, *handle))
+            .map(|(chain, handle)| (&**chain, *handle))
             .collect();
-        let nfts = &mut self.nfts;
-        rulesets::kernel::words(&asked, |at, words| {
-            if let Some((chain, handle)) = long.get(at) {
-                let of_chain = nfts.entry((*chain).clone()).or_default();
-                of_chain.insert(*handle, text::line(&words, LONGEST));
+        let known = &mut self.known;
+        rulesets::kernel::known(&asked, |at, one| {
+            if let Some(rule) = all.get(at) {
+                known.insert(rule.clone(), one);
             }
         })
     }
 
-    pub fn get(&self, rule: &Refusing) -> Option<&String> {
-        self.nfts.get(&rule.chain)?.get(&rule.handle?)
+    pub fn known(&self, rule: &Refusing) -> Option<&Known> {
+        self.known.get(&(rule.chain.clone(), rule.handle?))
+    }
+
+    pub fn get(&self, rule: &Refusing) -> Option<String> {
+        let nfts = self
+            .nfts
+            .get(&rule.chain)
+            .and_then(|all| all.get(&rule.handle?));
+        let long = self.long.contains(&rule.chain);
+        let own = || {
+            self.known(rule)
+                .filter(|_| long)
+                .map(|known| text::line(&known.words, LONGEST))
+        };
+        nfts.cloned().or_else(own)
     }
 }
 
@@ -109,9 +122,4 @@ fn listed(
         // A chain that is gone by now, or one whose name is a word of nft's: it is told by its handle.
         Ok(()) | Err(_) => Ok(Some(texts)),
     }
-}
-
-pub fn refuses(line: &str) -> bool {
-    line.split([' ', ';', ','])
-        .any(|word| matches!(word, "drop" | "reject" | "DROP" | "REJECT"))
 }

@@ -20,12 +20,18 @@ use rtnetlink::sys::Socket;
 use self::rule::{policy, rule};
 use crate::{
     gather::{
-        netlink::{self, DUMP, End, HEADER, attribute},
+        netlink::{self, DUMP, End, HEADER, attribute, nla},
         nfnetlink::{
-            GENERIC, GET_CHAINS, GET_RULES, NETLINK_NETFILTER, ONE, family, is_nothing, message,
+            GENERIC, GET_CHAINS, GET_ELEMENTS, GET_RULES, NETLINK_NETFILTER, ONE, family,
+            is_nothing, message,
         },
     },
-    model::netfilter::{Chain, Family},
+    model::{
+        gather::Asks,
+        netfilter::{Chain, Family},
+        world::ruleset::{Expression, Hook, Verdict},
+    },
+    stack::ruleset::{attributes, expression, set},
 };
 
 /// How long the kernel may take for a reading of all.
@@ -33,6 +39,8 @@ const LONGEST: Duration = Duration::from_secs(20);
 /// Rules that are asked for at once, and chains that are asked for at all.
 pub const FEW: usize = 10_000;
 const CHAINS: usize = 100_000;
+/// Elements of a map that are looked at.
+const ELEMENTS: usize = 4096;
 /// Bytes of all their names.
 const NAMES: usize = 16 << 20;
 const CHAIN_TABLE: u16 = 1;
@@ -71,6 +79,8 @@ pub struct Refusing {
     /// None of a policy, which says what it is in nft's words.
     pub handle: Option<u64>,
     pub policy: Option<String>,
+    /// Where a policy is asked.
+    pub hook: Option<Hook>,
     /// None where nothing counts.
     pub packets: Option<u64>,
     pub does: Does,
@@ -161,15 +171,33 @@ fn chains(kernel: &Kernel, mut each: impl FnMut(Refusing)) -> Result<(Vec<Sized>
     listed.context(mark!("listing the chains of nftables"))
 }
 
-/// How these rules read, as far as that is known without nft; of a rule that is gone by now nothing.
-pub fn words(rules: &[(&Named, u64)], mut each: impl FnMut(usize, String)) -> Result<()> {
+/// What is known of one rule without nft.
+pub struct Known {
+    /// How it reads.
+    pub words: String,
+    pub asks: Asks,
+    /// Whether by a map that was written into it packets may be refused.
+    pub refuses: bool,
+}
+
+/// Of these rules; of one that is gone by now nothing.
+pub fn known(rules: &[(&Named, u64)], mut each: impl FnMut(usize, Known)) -> Result<()> {
     let kernel = Kernel::open()?;
     for (at, (chain, handle)) in rules.iter().enumerate() {
+        let mut found = None;
         kernel.list(&one(chain, *handle), |family, rule| {
-            if let Some(all) = attribute(rule, RULE_EXPRESSIONS) {
-                each(at, words::of(family, all));
-            }
+            let all = attribute(rule, RULE_EXPRESSIONS).unwrap_or_default();
+            found = Some((words::of(family, all), expression::all(all)));
         })?;
+        let Some((words, expressions)) = found else {
+            continue;
+        };
+        let known = Known {
+            words,
+            asks: netdiag_ruleset::asks(chain.family, &expressions),
+            refuses: kernel.refuses(chain, &expressions)?,
+        };
+        each(at, known);
     }
     Ok(())
 }
@@ -232,6 +260,26 @@ impl Kernel {
         }
     }
 
+    /// Whether a map of one of these leads to a drop.
+    fn refuses(&self, chain: &Named, rule: &[Expression]) -> Result<bool> {
+        let maps = rule.iter().filter_map(|one| match one {
+            Expression::Lookup { set, to: None, .. } => Some(set),
+            _ => None,
+        });
+        let mut drops = false;
+        for map in maps {
+            let mut of = nla(set::TABLE, &ended(&chain.table));
+            of.extend(nla(set::NAME, &attributes::named(map)));
+            let asked = message(GET_ELEMENTS, DUMP, Some(chain.family), &of);
+            let mut left = ELEMENTS;
+            self.list(&asked, |_, message| {
+                let leads = set::verdicts(message, &mut left);
+                drops |= leads.contains(&Verdict::Drop);
+            })?;
+        }
+        Ok(drops)
+    }
+
     /// The same once more where it changed meanwhile: what was handed over then comes again.
     fn twice(&self, request: &[u8], mut each: impl FnMut(Family, &[u8])) -> Result<End> {
         let listed = netlink::twice(|| Ok(((), self.list(request, &mut each)?)));
@@ -257,6 +305,10 @@ impl Named {
             chain: text(&self.chain),
         }
     }
+}
+
+fn ended(name: &[u8]) -> Vec<u8> {
+    [name, &[0]].concat()
 }
 
 /// Up to the byte that ends it.

@@ -10,6 +10,7 @@ use std::{io, net::UdpSocket, os::fd::AsRawFd, path::Path};
 use anyhow::{Context, Result, bail};
 use netdiag_lang::mark;
 
+pub use self::entries::name_of;
 use self::entries::{Info, NAME};
 use crate::{
     model::world::ruleset::Table,

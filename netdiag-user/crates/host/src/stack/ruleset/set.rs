@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     gather::netlink::{self, attribute},
-    model::world::ruleset::{Bytes, Element, Set},
+    model::world::ruleset::{Bytes, Data, Element, Set, Verdict},
 };
 
 pub const TABLE: u16 = 1;
@@ -68,6 +68,20 @@ pub fn elements(set: &mut Set, message: &[u8], left: &mut usize, comments: bool)
         set.elements.push(self::element(element, comments));
     }
     Some(())
+}
+
+/// To what a map's elements of one message lead.
+pub fn verdicts(message: &[u8], left: &mut usize) -> Vec<Verdict> {
+    let all = netlink::attributes(attribute(message, ELEMENTS).unwrap_or_default());
+    let led = all.take(*left).filter_map(|(_, element)| {
+        match expression::data(attribute(element, DATA)?)? {
+            Data::Verdict(verdict) => Some(verdict),
+            Data::Value(_) => None,
+        }
+    });
+    let led: Vec<Verdict> = led.collect();
+    *left = left.saturating_sub(led.len());
+    led
 }
 
 fn element(of: &[u8], comments: bool) -> Element {

@@ -9,8 +9,8 @@ use crate::{
         command::Command,
         control::{EtcdMember, EtcdStatus, MemoryCgroup, RangeSet, Reserved, Sandbox},
         gather::{
-            Destination, Gathered, Listener, Piece, Qdisc, Receiver, Resolver, Rule, TokenBucket,
-            Tracked, Tuple, Want,
+            Asks, Destination, Gathered, Listener, Piece, Qdisc, Receiver, Resolver, Rule,
+            TokenBucket, Tracked, Tuple, Want, Whom,
         },
         impostors::{Doubt, Impostor, Impostors},
         interception::{Interception, Redirect},
@@ -332,6 +332,13 @@ fn rule(origin: RuleOrigin) -> Rule {
         packets: 3,
         origin,
         counted: true,
+        asks: Asks {
+            sources: Some(Whom::These(prefix())),
+            destinations: Some(Whom::AllBut(prefix())),
+            protocol: Some(6),
+            ports: Some((443, 443)),
+            ..Asks::default()
+        },
     }
 }
 

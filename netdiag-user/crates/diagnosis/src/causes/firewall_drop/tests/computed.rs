@@ -83,6 +83,7 @@ fn listed(handle: u64, counted: bool) -> Rule {
         packets: u64::from(counted),
         origin: nft(Family::Ip, "pre", Some(handle)),
         counted,
+        asks: Default::default(),
     }
 }
 

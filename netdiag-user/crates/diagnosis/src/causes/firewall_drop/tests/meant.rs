@@ -5,14 +5,8 @@ use crate::model::{command::Command, services::Published};
 /// As Calico, kube-router and Weave name their chains: what they left behind is nobody's policy.
 #[test]
 fn policies_deny_as_they_are_meant_to_while_somebody_carries_them_out() {
-    let judged = |place: &str, runs: Option<&str>| {
-        let rule = Rule {
-            place: place.into(),
-            text: "-j DROP".into(),
-            packets: 5,
-            origin: RuleOrigin::default(),
-            counted: true,
-        };
+    let judged = |chain: &str, runs: Option<&str>| {
+        let rule = rule(["ip", "filter", chain], "-j DROP");
         let flow = tcp("172.20.1.5", "172.20.2.9", 5432);
         let observation = Observation {
             drops: vec![died(flow, ("NETFILTER_DROP", "nft_do_chain"), UPLINK, 5)],
@@ -34,23 +28,17 @@ fn policies_deny_as_they_are_meant_to_while_somebody_carries_them_out() {
     };
     let meant = (Severity::Info, true);
     let doubted = (Severity::Warning, false);
-    assert_eq!(judged("filter cali-tw-cali1", Some("calico-node")), meant);
-    assert_eq!(judged("filter KUBE-POD-FW-AB", Some("kube-router")), meant);
-    assert_eq!(judged("filter cali-tw-cali1", None), doubted, "left behind");
-    assert_eq!(judged("filter cali-tw-cali1", Some("weave-npc")), doubted);
-    assert_eq!(judged("filter FORWARD", Some("calico-node")), doubted);
+    assert_eq!(judged("cali-tw-cali1", Some("calico-node")), meant);
+    assert_eq!(judged("KUBE-POD-FW-AB", Some("kube-router")), meant);
+    assert_eq!(judged("cali-tw-cali1", None), doubted, "left behind");
+    assert_eq!(judged("cali-tw-cali1", Some("weave-npc")), doubted);
+    assert_eq!(judged("FORWARD", Some("calico-node")), doubted);
 }
 
 /// What a rule does with a stranger's connections to a port of the node's, where nothing, a socket or a
 /// translation takes them.
 fn stranger(text: &str, pieces: Vec<(Want, Piece)>) -> Option<(Severity, bool)> {
-    let rule = Rule {
-        place: "netdev edge in".into(),
-        text: text.into(),
-        packets: 5,
-        origin: RuleOrigin::default(),
-        counted: true,
-    };
+    let rule = rule(["netdev", "edge", "in"], text);
     let flow = tcp("203.0.113.9", "192.0.2.1", 30_080);
     let observation = Observation {
         drops: vec![died(flow, ("NETFILTER_DROP", "nft_do_chain"), UPLINK, 5)],

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     gather::netlink::{attribute, attributes},
     model::netfilter::Family,
+    stack::ruleset,
 };
 
 pub const CHAIN_HOOK: u16 = 4;
@@ -35,7 +36,8 @@ pub fn policy(family: Family, chain: &[u8]) -> Option<Refusing> {
     }
     let hook = attribute(chain, CHAIN_HOOK)?;
     let priority = u32_of(attribute(hook, HOOK_PRIORITY)?)?.cast_signed();
-    let hook = hook_name(family, u32_of(attribute(hook, HOOK_NUMBER)?)?)?;
+    let number = u32_of(attribute(hook, HOOK_NUMBER)?)?;
+    let hook = hook_name(family, number)?;
     let kind = attribute(chain, CHAIN_TYPE).map(text);
     let kind = kind.unwrap_or_else(|| "filter".into());
     // nft's word for it, which most chains have.
@@ -49,6 +51,7 @@ pub fn policy(family: Family, chain: &[u8]) -> Option<Refusing> {
         policy: Some(format!(
             "type {kind} hook {hook} priority {priority}; policy drop;"
         )),
+        hook: ruleset::hook(family, number),
         packets: None,
         does: Does::Drop,
     })
@@ -90,6 +93,7 @@ pub fn rule(family: Family, rule: &[u8], last: &mut Option<Rc<Named>>) -> Option
         chain,
         handle: Some(handle?),
         policy: None,
+        hook: None,
         packets,
         does,
     })

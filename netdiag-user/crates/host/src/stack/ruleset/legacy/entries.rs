@@ -139,7 +139,11 @@ pub fn table(ipv6: bool, name: &str, info: &Info, bytes: &[u8]) -> Option<Table>
         }
         if let Some(hook) = info.hook(&info.first, entry.at) {
             let base = base(name, Hook::OF_IP[hook]);
-            chains.push(chain_of(named(Hook::OF_IP[hook]), chains.len(), Some(base)));
+            chains.push(chain_of(
+                name_of(Hook::OF_IP[hook]).to_owned(),
+                chains.len(),
+                Some(base),
+            ));
         }
         let chain = chains.last_mut()?;
         if let Some(base) = &mut chain.base
@@ -177,16 +181,15 @@ fn chain_of(name: String, before: usize, base: Option<BaseChain>) -> Chain {
     }
 }
 
-/// As iptables(8) names them.
-fn named(hook: Hook) -> String {
-    let name = match hook {
+/// As iptables(8) calls the chain that is asked there.
+pub fn name_of(hook: Hook) -> &'static str {
+    match hook {
         Hook::Prerouting => "PREROUTING",
         Hook::Input => "INPUT",
         Hook::Forward => "FORWARD",
         Hook::Output => "OUTPUT",
         _ => "POSTROUTING",
-    };
-    name.to_owned()
+    }
 }
 
 /// `NF_IP_PRI_…` by the table that it is.
