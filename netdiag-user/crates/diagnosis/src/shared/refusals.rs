@@ -411,7 +411,15 @@ pub fn led(facts: &Facts<'_>, refusal: &Refusal<'_>, redirect: &Redirect) -> Evi
 pub fn sockets(facts: &Facts<'_>, refusal: &Refusal<'_>, text: String) -> Evidence {
     let mut line = Evidence::new(EvidenceKind::Socket, Origin::Configured, text);
     line.at = Some(refusal.link.name.clone());
-    line.confirm = Some(refusal.list_sockets(facts));
+    let none = refusal.udp() && refusal.receivers(facts).is_some_and(<[_]>::is_empty);
+    line.confirm = Some(match none {
+        true => {
+            let port = refusal.attempts.port;
+            let list = shell!("ss -Hlunp sport = :{}", port).showing_nothing();
+            facts.node.inside(refusal.netns, list)
+        }
+        false => refusal.list_sockets(facts),
+    });
     line
 }
 
