@@ -16,14 +16,15 @@ const CRATES: &Table = &[
     ("lang", &[]),
     ("model", &[]),
     ("sys", &["model"]),
+    // Rules as the kernel runs them, whoever asks.
+    ("ruleset", &["model"]),
     // Sources: where facts come from.
     ("cri", &[]),
-    ("host", &["cri", "model", "sys"]),
+    ("host", &["cri", "model", "ruleset", "sys"]),
     ("kubernetes", &["model", "sys"]),
     ("pods", &["cri", "host", "model", "sys"]),
     ("kernel", &["host", "model", "pods", "sys"]),
     // From facts to a diagnosis.
-    ("ruleset", &["model"]),
     ("forwarding", &["model", "ruleset"]),
     ("pipeline", &["forwarding", "model"]),
     ("diagnosis", &["model", "pipeline"]),
