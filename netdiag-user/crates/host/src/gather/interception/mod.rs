@@ -73,13 +73,23 @@ fn of(rules: &Ruleset) -> Result<Interception> {
     let mut left = LOOKS;
     for table in rules.tables.iter().filter(|table| !table.dormant) {
         for (chain, hook) in table.chains.iter().filter_map(asked) {
-            let inbound = hook == Hook::Prerouting;
-            let mut each = |way: &Way<'_, '_>| note(table, way, inbound, &mut found);
+            let mut led = Led::default();
+            let mut each = |way: &Way<'_, '_>| led.note(table, way);
             let whole = leads(table, chain, &mut left, &mut each);
             ensure!(
                 whole,
                 "its chains lead through one another more than {LOOKS} times"
             );
+            let all = match hook {
+                Hook::Prerouting => &mut found.inbound,
+                _ => &mut found.outbound,
+            };
+            // A chain that leads nobody anywhere spares nobody.
+            if hook == Hook::Prerouting && !led.redirects.is_empty() {
+                found.exempt.extend(led.spared);
+            }
+            let room = REDIRECTS.saturating_sub(all.len());
+            all.extend(led.redirects.into_iter().take(room));
         }
     }
     found.exempt.sort_unstable();
@@ -93,24 +103,30 @@ fn asked(chain: &Chain) -> Option<(&Chain, Hook)> {
     matches!(hook, Hook::Prerouting | Hook::Output).then_some((chain, hook))
 }
 
-fn note(table: &Table, way: &Way<'_, '_>, inbound: bool, found: &mut Interception) {
-    if way.packets.protocol == Some(flow::UDP) {
-        return;
-    }
-    match &way.does {
-        Does::Translates(to) if to.kind == NatKind::Redirect => {
-            let all = match inbound {
-                true => &mut found.inbound,
-                false => &mut found.outbound,
-            };
-            if let Some(port) = to.port {
-                redirect(table, way, port, all);
+/// What one chain does, with all that it leads to.
+#[derive(Default)]
+struct Led {
+    redirects: Vec<Redirect>,
+    /// Ports that it leaves alone.
+    spared: Vec<u16>,
+}
+
+impl Led {
+    fn note(&mut self, table: &Table, way: &Way<'_, '_>) {
+        if way.packets.protocol == Some(flow::UDP) {
+            return;
+        }
+        match &way.does {
+            Does::Translates(to) if to.kind == NatKind::Redirect => {
+                if let Some(port) = to.port {
+                    redirect(table, way, port, &mut self.redirects);
+                }
             }
+            Does::Accepts | Does::Returns if self.spared.len() < PORTS => {
+                self.spared.extend(way.packets.port());
+            }
+            _ => {}
         }
-        Does::Accepts | Does::Returns if inbound && found.exempt.len() < PORTS => {
-            found.exempt.extend(way.packets.port());
-        }
-        _ => {}
     }
 }
 

@@ -115,3 +115,16 @@ fn very_many_ways_end() {
         assert!(found.is_ok_and(|found| found.inbound.len() == 1));
     }
 }
+
+/// What a firewall lets in is no port that the mesh leaves alone.
+#[test]
+fn a_chain_that_leads_nobody_anywhere_spares_nobody() {
+    let rules = format!(
+        "{NFT} table inet f {{ chain pre {{ type filter hook prerouting priority -150;
+            tcp dport 8080 accept; }}; }}"
+    );
+    if let Some(found) = found("nft", &rules) {
+        assert_eq!(found.exempt, [15020, 15021]);
+        assert!(found.leads(8080, false).is_some());
+    }
+}

@@ -56,7 +56,7 @@ impl Texts {
             let told = chain.told();
             let Some(names) = told.plain() else { continue };
             let left = until.saturating_duration_since(Instant::now());
-            match listed(names, &handles, left)? {
+            match listed(names, &handles, left) {
                 Some(all) => drop(texts.nfts.insert(chain.clone(), all)),
                 None => drop(texts.long.insert(chain.clone())),
             }
@@ -106,7 +106,7 @@ fn listed(
     names: [&str; 3],
     handles: &HashSet<u64>,
     within: Duration,
-) -> Result<Option<HashMap<u64, String>>> {
+) -> Option<HashMap<u64, String>> {
     let mut texts = HashMap::new();
     let listed = rulesets::chain(names, within, |line| {
         let rule = line.rsplit_once(" # handle ");
@@ -116,10 +116,15 @@ fn listed(
         }
     });
     match listed {
-        // Without nft nobody knows which packets a rule is about: that is told once, as it is.
-        Err(e @ (Failure::NotInstalled(_) | Failure::Untrusted(..))) => Err(e.into()),
-        Err(Failure::TooSlow(..) | Failure::TooMuch(..) | Failure::NotStarted(..)) => Ok(None),
+        // Nobody here spells it better than the kernel's own words.
+        Err(
+            Failure::NotInstalled(_)
+            | Failure::Untrusted(..)
+            | Failure::TooSlow(..)
+            | Failure::TooMuch(..)
+            | Failure::NotStarted(..),
+        ) => None,
         // A chain that is gone by now, or one whose name is a word of nft's: it is told by its handle.
-        Ok(()) | Err(_) => Ok(Some(texts)),
+        Ok(()) | Err(_) => Some(texts),
     }
 }

@@ -58,7 +58,7 @@ fn of(rules: &Ruleset, packet: &Leaving) -> Result<SourceNat> {
         .filter(|rule| translates(rule));
     let rule = by(rules, packet)?;
     Ok(SourceNat {
-        others: translating.count() as u64 - u64::from(rule.is_some()),
+        others: (translating.count() as u64).saturating_sub(u64::from(rule.is_some())),
         rule,
         programs: tables.filter_map(program).collect(),
         keeper: None,
