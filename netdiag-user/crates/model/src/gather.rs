@@ -29,7 +29,7 @@ use super::{
 
 pub use self::{
     answer::Answer,
-    asks::{Asks, Whom},
+    asks::{Asks, Whom, earlier as in_words},
     gathered::Gathered,
     rule::{Rule, listing},
     sockets::{

@@ -5,7 +5,7 @@ use netdiag_model::{
     address::Prefix,
     gather::{Asks, Whom},
     netfilter::Family,
-    world::ruleset::{Base, Compare, Ct, Expression, Load, Meta, Reg},
+    world::ruleset::{Base, Compare, Ct, Data, Expression, Load, Meta, Reg},
 };
 
 use crate::{
@@ -22,8 +22,8 @@ const UDP: u8 = 17;
 /// Of iptables' ICMP match.
 const ANY: u8 = 0xff;
 
-/// What a register has: of a packet, as masked.
-type Loaded<'r> = (Reg, &'r Load, Option<&'r [u8]>);
+/// What a register has: of a packet, as masked; or something else.
+type Loaded<'r> = (Reg, Option<(&'r Load, Option<&'r [u8]>)>);
 
 /// Of a table of that family.
 pub fn asks(family: Family, rule: &[Expression]) -> Asks {
@@ -35,15 +35,15 @@ pub fn asks(family: Family, rule: &[Expression]) -> Asks {
     };
     let mut loaded: Vec<Loaded<'_>> = Vec::new();
     for expression in rule {
-        let of = |reg: &Reg| loaded.iter().rev().find(|(at, ..)| at == reg).copied();
+        let of = |reg: &Reg| loaded.iter().rev().find(|(at, _)| at == reg)?.1;
         match expression {
-            Expression::Load(load, to) => loaded.push((*to, load, None)),
+            Expression::Load(load, to) => loaded.push((*to, Some((load, None)))),
             Expression::Masks { from, to, mask, .. } => {
-                let of = of(from).map(|(_, load, _)| (*to, load, Some(mask.as_slice())));
-                loaded.extend(of);
+                let of = of(from).map(|(load, _)| (load, Some(mask.as_slice())));
+                loaded.push((*to, of));
             }
             Expression::Compare { how, reg, with } => {
-                if let Some((_, load, mask)) = of(reg) {
+                if let Some((load, mask)) = of(reg) {
                     if matches!(load, Load::Meta(Meta::Family)) {
                         ipv6 = Some(with.first() == Some(&SIX));
                     }
@@ -57,15 +57,22 @@ pub fn asks(family: Family, rule: &[Expression]) -> Asks {
                 from,
                 to,
             } => {
-                if let Some((_, load, _)) = of(reg) {
+                if let Some((load, None)) = of(reg) {
                     within(&mut asks, (field(load, ipv6), load), (from, to), *outside);
                 }
             }
-            Expression::Lookup { reg, .. } => {
-                if let Some((_, load, _)) = of(reg) {
+            Expression::Lookup { reg, to, .. } => {
+                if let Some((load, _)) = of(reg) {
                     within(&mut asks, (field(load, ipv6), load), (&[], &[]), false);
                 }
+                loaded.extend(to.map(|to| (to, None)));
             }
+            Expression::Sets(Data::Value(_), to)
+            | Expression::Chooses { to, .. }
+            | Expression::Calculates { to, .. } => loaded.push((*to, None)),
+            Expression::Orders(order) => loaded.push((order.to, None)),
+            // Whatever it may have written where.
+            Expression::Opaque(_) => loaded.clear(),
             Expression::Reject(_) => asks.rejects = true,
             Expression::Xtables {
                 target: true, name, ..
@@ -106,6 +113,7 @@ fn compared(
                 _ => asks.invalid,
             };
         }
+        _ if mask.is_some() => {}
         (_, Compare::Less | Compare::LessOrEqual) => {
             within(asks, (is, load), (&least, with), false)
         }
@@ -172,7 +180,7 @@ fn put(asks: &mut Asks, is: Field, whom: Option<Whom>) {
 fn whom(load: &Load, mask: Option<&[u8]>, with: &[u8], other: bool) -> Option<Whom> {
     let ipv6 = matches!(load, Load::Payload { offset: 8 | 24, .. });
     let length = match mask {
-        None => with.len() as u8 * 8,
+        None => with.len().min(16) as u8 * 8,
         Some(mask) => prefix(mask)?,
     };
     let address = address(with, ipv6);
@@ -184,13 +192,12 @@ fn whom(load: &Load, mask: Option<&[u8]>, with: &[u8], other: bool) -> Option<Wh
 
 /// Bits of a mask that has no holes.
 fn prefix(mask: &[u8]) -> Option<u8> {
-    let ones = mask
-        .iter()
-        .map(|byte| byte.leading_ones())
-        .take_while(|ones| *ones > 0);
-    let ones: u32 = ones.sum();
-    let all: u32 = mask.iter().map(|byte| byte.count_ones()).sum();
-    (ones == all).then_some(ones as u8)
+    let ones: u32 = mask.iter().map(|byte| byte.count_ones()).sum();
+    let whole = mask.iter().enumerate().all(|(at, byte)| {
+        let left = ones.saturating_sub(at as u32 * 8).min(8);
+        *byte == (0xff00_u16 >> left) as u8
+    });
+    whole.then_some(ones as u8)
 }
 
 fn address(bytes: &[u8], ipv6: bool) -> IpAddr {

@@ -51,6 +51,8 @@ pub struct Step<'r> {
 
 /// From a base chain to a rule that does something.
 pub struct Way<'w, 'r> {
+    /// As they came to the chain of the rule at its end.
+    pub before: Packets,
     pub packets: Packets,
     pub does: Does,
     pub through: &'w [Step<'r>],
@@ -99,12 +101,12 @@ struct Walk<'w, 'r> {
 
 impl<'r> Walk<'_, 'r> {
     /// Nothing where it is too much.
-    fn follow(&mut self, chain: &'r Chain, packets: Packets) -> Option<()> {
-        if !self.met.insert((chain.name.as_str(), packets)) {
+    fn follow(&mut self, chain: &'r Chain, before: Packets) -> Option<()> {
+        if !self.met.insert((chain.name.as_str(), before)) {
             return Some(());
         }
         for rule in &chain.rules {
-            let mut came = rule::came(&self.sets, rule, packets);
+            let mut came = rule::came(&self.sets, rule, before, self.left)?;
             *self.left = self.left.checked_sub(1 + came.len())?;
             for Came {
                 packets,
@@ -117,7 +119,7 @@ impl<'r> Walk<'_, 'r> {
                     rule,
                     comment,
                 });
-                let done = self.end(packets, does);
+                let done = self.end((before, packets), does);
                 self.through.pop();
                 done?;
             }
@@ -125,7 +127,7 @@ impl<'r> Walk<'_, 'r> {
         Some(())
     }
 
-    fn end(&mut self, packets: Packets, does: rule::End<'r>) -> Option<()> {
+    fn end(&mut self, (before, packets): (Packets, Packets), does: rule::End<'r>) -> Option<()> {
         let does = match does {
             rule::End::Goes(to) => {
                 return match self.chains.get(to) {
@@ -136,6 +138,7 @@ impl<'r> Walk<'_, 'r> {
             rule::End::Does(does) => does,
         };
         (self.each)(&Way {
+            before,
             packets,
             does,
             through: &self.through,

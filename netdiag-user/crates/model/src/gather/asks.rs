@@ -1,5 +1,5 @@
 //! What a rule of netfilter asks of packets, as far as rules are told apart by it.
-pub(super) mod earlier;
+pub mod earlier;
 
 use serde::{Deserialize, Serialize};
 

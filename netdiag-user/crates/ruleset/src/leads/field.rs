@@ -21,7 +21,7 @@ pub enum Field {
     Other,
 }
 
-/// In one byte of IPv6's source IPv4 has its time to live.
+/// Where IPv6's source begins IPv4 has its time to live and more.
 pub fn field(load: &Load, ipv6: Option<bool>) -> Field {
     match load {
         Load::Payload {
@@ -29,9 +29,11 @@ pub fn field(load: &Load, ipv6: Option<bool>) -> Field {
             offset,
             length,
         } => match (offset, length) {
-            (16, 1..=4) | (24, 1..=16) => Field::Destination,
-            (12, 1..=4) | (8, 2..=16) => Field::Source,
-            (8, 1) if ipv6 == Some(true) => Field::Source,
+            (16, 1..=4) if ipv6 != Some(true) => Field::Destination,
+            (12, 1..=4) if ipv6 != Some(true) => Field::Source,
+            (24, 1..=16) if ipv6 != Some(false) => Field::Destination,
+            (8, 1..=16) if ipv6 == Some(true) => Field::Source,
+            (8, 16) if ipv6.is_none() => Field::Source,
             (9 | 6, 1) => Field::Protocol,
             _ => Field::Other,
         },
@@ -53,13 +55,14 @@ pub fn field(load: &Load, ipv6: Option<bool>) -> Field {
     }
 }
 
-/// Bytes of it.
-pub fn length(load: &Load) -> usize {
-    match load {
+/// Bytes of it, where that is known.
+pub fn length(load: &Load) -> Option<usize> {
+    Some(match load {
         Load::Payload { length, .. } => usize::from(*length),
         Load::Meta(Meta::L4Protocol | Meta::Family) => 1,
         Load::Meta(Meta::Protocol) => 2,
         Load::Meta(Meta::IifName | Meta::OifName) => 16,
-        _ => 4,
-    }
+        Load::Meta(Meta::Mark) | Load::Fib(_) => 4,
+        _ => return None,
+    })
 }

@@ -7,8 +7,8 @@ use std::{
 use netdiag_model::{
     netfilter::Family,
     world::ruleset::{
-        Compare, Data, Expression, Load, Meta, Nat as Translates, NatKind, Reg, Rule, Set, Store,
-        Verdict,
+        Compare, Data, Element, Expression, Load, Meta, Nat as Translates, NatKind, Reg, Rule, Set,
+        Store, Verdict,
     },
 };
 
@@ -96,10 +96,12 @@ impl<'r> State<'r> {
         let (mut parts, mut at) = (Vec::new(), 0);
         while at < whole {
             let has = self.get(Reg(reg.0.saturating_add(at as u8)));
-            let length = match has {
-                Has::Loaded(load, _) => length(load),
-                _ => usize::from(WORD),
+            let length = match (has, set.parts.as_slice()) {
+                (Has::Loaded(load, _), _) if length(load).is_some() => length(load),
+                (_, [one]) if at == 0 => Some(usize::from(*one)),
+                _ => None,
             };
+            let length = length.unwrap_or(usize::from(WORD));
             let length = length.clamp(1, whole - at);
             parts.push((at, length, has));
             at += length.next_multiple_of(usize::from(WORD));
@@ -112,11 +114,17 @@ impl<'r> State<'r> {
     }
 }
 
-/// All that may come of it.
-pub fn came<'r>(sets: &Sets<'r>, rule: &'r Rule, packets: Packets) -> Vec<Came<'r>> {
+/// All that may come of it; nothing where that takes more steps than are left, which are counted down.
+pub fn came<'r>(
+    sets: &Sets<'r>,
+    rule: &'r Rule,
+    packets: Packets,
+    left: &mut usize,
+) -> Option<Vec<Came<'r>>> {
     let mut asked = Asked {
         sets,
         came: Vec::new(),
+        left,
     };
     let begun = State {
         packets,
@@ -127,22 +135,33 @@ pub fn came<'r>(sets: &Sets<'r>, rule: &'r Rule, packets: Packets) -> Vec<Came<'
     for expression in &rule.expressions {
         let mut next = Vec::with_capacity(states.len());
         for state in states {
+            let before = next.len();
             asked.one(expression, state, &mut next);
+            asked.takes(1 + next.len() - before);
+            if *asked.left == 0 {
+                return None;
+            }
         }
         states = next;
         if states.is_empty() {
             break;
         }
     }
-    asked.came
+    Some(asked.came)
 }
 
 struct Asked<'s, 'r> {
     sets: &'s Sets<'r>,
     came: Vec<Came<'r>>,
+    /// Steps: whoever has a namespace of his own may write rules of which each has very many, by the elements of sets.
+    left: &'s mut usize,
 }
 
 impl<'r> Asked<'_, 'r> {
+    fn takes(&mut self, steps: usize) {
+        *self.left = self.left.saturating_sub(steps);
+    }
+
     fn one(&mut self, expression: &'r Expression, mut state: State<'r>, next: &mut Vec<State<'r>>) {
         match expression {
             Expression::Load(load, to) => state.put(*to, Has::Loaded(load, None)),
@@ -247,7 +266,11 @@ impl<'r> Asked<'_, 'r> {
                     &state,
                 );
             }
-            Expression::Opaque(_) => state.something_else(),
+            // Whatever it may have written where.
+            Expression::Opaque(_) => {
+                state.registers.clear();
+                state.something_else();
+            }
         }
         next.push(state);
     }
@@ -320,19 +343,40 @@ impl<'r> Asked<'_, 'r> {
         if set.partly || set.dynamic {
             state.something_else();
         }
+        self.takes(set.elements.len());
+        if *self.left == 0 {
+            return;
+        }
+        let others = set.elements.iter().filter(|element| element.key.is_none());
+        for element in others {
+            let mut found = state.clone();
+            found.something_else();
+            found.comment = element.comment.as_deref().or(found.comment);
+            self.element(element, to, found, next);
+        }
         for (from, till, element) in ranges(set).into_iter().take(MOST_OF_MAP) {
             let Some(mut found) = key(set, reg, (&from, &till), state.clone()) else {
                 continue;
             };
             found.comment = element.comment.as_deref().or(found.comment);
-            match (&element.data, to) {
-                (Some(Data::Verdict(verdict)), _) => self.verdict(verdict, found, next),
-                (Some(Data::Value(bytes)), Some(to)) => {
-                    found.put(to, Has::Is(bytes));
-                    next.push(found);
-                }
-                _ => next.push(found),
+            self.element(element, to, found, next);
+        }
+    }
+
+    fn element(
+        &mut self,
+        element: &'r Element,
+        to: Option<Reg>,
+        mut found: State<'r>,
+        next: &mut Vec<State<'r>>,
+    ) {
+        match (&element.data, to) {
+            (Some(Data::Verdict(verdict)), _) => self.verdict(verdict, found, next),
+            (Some(Data::Value(bytes)), Some(to)) => {
+                found.put(to, Has::Is(bytes));
+                next.push(found);
             }
+            _ => next.push(found),
         }
     }
 }

@@ -95,6 +95,9 @@ fn multiport(info: Info<'_>, packets: Packets) -> Vec<Packets> {
         // To such a port.
         Some((1, false, ranges)) => ranges
             .iter()
+            .enumerate()
+            .filter(|(at, range)| !ranges[..*at].contains(range))
+            .map(|(_, range)| range)
             .filter_map(|range| packets.to_ports(*range))
             .collect(),
         _ => vec![vague],

@@ -36,7 +36,8 @@ const MOST: Most = Most {
     elements: 32_768,
     comments: false,
 };
-/// Rules, and ways through them, that are followed: chains that lead to each other often have any number.
+/// Steps through rules, some tenths of a second: chains that lead to each other often have any number of ways, and sets of
+/// elements.
 const LOOKS: usize = 1 << 18;
 /// Places that connections are led to; more than that are no sidecar's.
 const REDIRECTS: usize = 64;
@@ -78,7 +79,7 @@ fn of(rules: &Ruleset) -> Result<Interception> {
             let whole = leads(table, chain, &mut left, &mut each);
             ensure!(
                 whole,
-                "its chains lead through one another more than {LOOKS} times"
+                "it takes more than {LOOKS} steps to see where its rules lead"
             );
             let all = match hook {
                 Hook::Prerouting => &mut found.inbound,
@@ -122,8 +123,10 @@ impl Led {
                     redirect(table, way, port, &mut self.redirects);
                 }
             }
+            // By the rule itself: what leads to its chain asked for a port for another end.
             Does::Accepts | Does::Returns if self.spared.len() < PORTS => {
-                self.spared.extend(way.packets.port());
+                let asked = way.before.ports != way.packets.ports;
+                self.spared.extend(way.packets.port().filter(|_| asked));
             }
             _ => {}
         }

@@ -128,3 +128,44 @@ fn a_chain_that_leads_nobody_anywhere_spares_nobody() {
         assert!(found.leads(8080, false).is_some());
     }
 }
+
+/// As Istio writes it for some ports alone: what leads to a chain asked for a port, and not what ends it.
+#[test]
+fn ports_that_are_led_are_not_spared() {
+    let rules = "*nat\n:PREROUTING ACCEPT\n:ISTIO_INBOUND -\n:ISTIO_IN_REDIRECT -\n\
+        -A PREROUTING -p tcp -j ISTIO_INBOUND\n\
+        -A ISTIO_INBOUND -p tcp --dport 8080 -j ISTIO_IN_REDIRECT\n\
+        -A ISTIO_IN_REDIRECT -p tcp -j REDIRECT --to-ports 15006\nCOMMIT\n\
+        *mangle\n:PREROUTING ACCEPT\n:ISTIO_DIVERT -\n:ISTIO_TPROXY -\n\
+        -A PREROUTING -p tcp --dport 32000 -m conntrack --ctstate RELATED,ESTABLISHED -j ISTIO_DIVERT\n\
+        -A PREROUTING -p tcp --dport 32000 -j ISTIO_TPROXY\n\
+        -A ISTIO_DIVERT -j MARK --set-mark 1337\n-A ISTIO_DIVERT -j ACCEPT\n\
+        -A ISTIO_TPROXY -p tcp -j REDIRECT_OR_NOT\nCOMMIT\n";
+    let rules = rules.replace("-A ISTIO_TPROXY -p tcp -j REDIRECT_OR_NOT\n", "");
+    for program in ["iptables-nft-restore", "iptables-legacy-restore"] {
+        if let Some(found) = found(program, &rules) {
+            assert_eq!(found.exempt, [0; 0], "{program}");
+            assert_eq!(found.leads(8080, false).map(|it| it.port), Some(15006));
+        }
+    }
+}
+
+/// A rule of very many states, by the elements of sets that say nothing of interest, ends soon.
+#[test]
+fn very_many_elements_end() {
+    let elements: Vec<String> = (0..3000)
+        .map(|n| format!("10.0.{}.{} : {n}", n / 250, n % 250))
+        .collect();
+    let rules = format!(
+        "table ip t {{ map m {{ type ipv4_addr : mark; elements = {{ {} }}; }}
+           chain p {{ type nat hook prerouting priority -100;
+             meta mark set ip saddr map @m meta mark set ip saddr map @m meta mark set ip saddr map @m; }}; }}",
+        elements.join(", ")
+    );
+    if let Some(read) = loaded("nft", &rules) {
+        let begun = std::time::Instant::now();
+        let why = of(&read).expect_err("too many").to_string();
+        assert!(why.contains("steps"), "{why}");
+        assert!(begun.elapsed().as_secs() < 20);
+    }
+}

@@ -1,7 +1,7 @@
 //! The old engine's rules and policies that refuse packets: as the kernel has them, in the words of iptables-save(8).
 use std::collections::HashMap;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use super::{LONGEST, PLACE};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
         saved::{self, Lines, Says},
     },
     model::{
-        gather::{Asks, Rule},
+        gather::{Asks, Rule, in_words},
         netfilter::{Family, Iptables, RuleOrigin, saved_words},
         text,
         world::{
@@ -34,8 +34,8 @@ pub struct Refusing<'a> {
     asks: Asks,
 }
 
-/// Rules of all its tables.
-const MOST: usize = 1 << 18;
+/// Rules of all its tables; of more the words are read, one line at a time.
+const MOST: usize = 1 << 15;
 
 /// What those that refuse ask, by their table, chain and number.
 #[derive(Default)]
@@ -74,16 +74,18 @@ fn refuses(rule: &world::ruleset::Rule) -> bool {
 pub fn each(mut each: impl FnMut(Refusing<'_>)) -> Result<()> {
     rulesets::saved_legacy(&["-c"], |program, lines| {
         let ipv6 = program.family() == Family::Ip6;
-        let (tables, whole) = legacy::tables(ipv6, &mut { MOST }, false)?;
-        ensure!(whole, "there are more than {MOST} rules");
-        read(program, lines, &Known::of(&tables), &mut each)
+        let known = match legacy::tables(ipv6, &mut { MOST }, false)? {
+            (tables, true) => Some(Known::of(&tables)),
+            (_, false) => None,
+        };
+        read(program, lines, known.as_ref(), &mut each)
     })
 }
 
 fn read(
     program: Iptables,
     lines: &mut Lines<'_>,
-    known: &Known,
+    known: Option<&Known>,
     each: &mut impl FnMut(Refusing<'_>),
 ) -> Result<()> {
     let (mut chain, mut number) = (String::new(), 0);
@@ -99,8 +101,12 @@ fn read(
         }
         let place = || (line.table.to_owned(), line.chain.to_owned(), number);
         let (rule, asks) = match line.says {
-            Says::Rule(rule) => match known.0.get(&place()) {
-                Some(asks) => (Some(rule), asks.clone()),
+            Says::Rule(rule) => match known {
+                Some(known) => match known.0.get(&place()) {
+                    Some(asks) => (Some(rule), asks.clone()),
+                    None => return Ok(()),
+                },
+                None if in_words::refuses(rule) => (Some(rule), in_words::asks(rule)),
                 None => return Ok(()),
             },
             // A policy counts what it takes.
@@ -177,7 +183,7 @@ mod tests {
         let mut from = text.as_bytes();
         let mut keep = |rule: Refusing<'_>| all.push(rule.told());
         let mut lines = Lines::new(&mut from);
-        read(Iptables::Legacy4, &mut lines, &known, &mut keep).expect("lines");
+        read(Iptables::Legacy4, &mut lines, Some(&known), &mut keep).expect("lines");
         all
     }
 

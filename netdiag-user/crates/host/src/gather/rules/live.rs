@@ -166,8 +166,10 @@ fn asked_by_name() -> (Vec<String>, Vec<(Family, String)>) {
     let mut all = Vec::new();
     let keep = |rule: Refusing| all.push(rule);
     rulesets::kernel::refusing(|_| Part::All, keep).expect("rules");
-    let asked = all.iter().filter_map(|r| Some((&*r.chain, r.handle?)));
-    let asked: Vec<(&Named, u64)> = asked.collect();
+    let asked = all
+        .iter()
+        .filter_map(|r| Some((&*r.chain, r.handle?, false)));
+    let asked: Vec<(&Named, u64, bool)> = asked.collect();
     let mut words = Vec::new();
     let known = |_, one: rulesets::kernel::Known| words.push(one.words);
     rulesets::kernel::known(&asked, known).expect("words");
@@ -394,5 +396,56 @@ fn rules_of_iptables_ask_what_they_say() {
             let asks = netdiag_ruleset::asks(table.family, &rule.expressions);
             assert_eq!(asks, asked_in_words(words), "{program}: {words}");
         }
+    }
+}
+
+/// What is asked of something else says nothing of what was asked before it.
+#[test]
+fn what_a_rule_asks_of_other_things_excludes_nobody() {
+    const RULES: [(&str, &str); 9] = [
+        (
+            "tcp dport 5432 numgen inc mod 10 0 drop",
+            "tcp dport 5432 drop",
+        ),
+        (
+            "meta l4proto tcp numgen random mod 2 0 drop",
+            "meta l4proto tcp drop",
+        ),
+        (
+            "ip saddr 10.0.0.0/8 numgen random mod 2 0 drop",
+            "ip saddr 10.0.0.0/8 drop",
+        ),
+        (
+            "tcp dport 8080 tcp option maxseg size 1-500 drop",
+            "tcp dport 8080 drop",
+        ),
+        (
+            "tcp dport and 0xff00 == 0x1f00 drop",
+            "meta l4proto tcp drop",
+        ),
+        ("ip saddr and 255.128.255.0 == 10.0.1.0 drop", "drop"),
+        ("ip ttl 1 ip protocol udp drop", "drop"),
+        ("ip6 saddr fd00::/8 drop", "ip6 saddr fd00::/8 drop"),
+        ("tcp dport { 80, 443 } drop", "meta l4proto tcp drop"),
+    ];
+    let rules: String = RULES.iter().map(|(rule, _)| format!("{rule}\n")).collect();
+    let Some(read) = ruleset::testing::loaded(
+        "nft",
+        &format!("table inet t {{\nchain c {{\n{rules}}}\n}}\n"),
+    ) else {
+        return;
+    };
+    let chain = read.tables[0].chain("c").expect("a chain");
+    assert_eq!(chain.rules.len(), RULES.len());
+    for (rule, (words, wanted)) in chain.rules.iter().zip(RULES) {
+        let asks = netdiag_ruleset::asks(Family::Inet, &rule.expressions);
+        let (wanted, own) = (asked_in_words(wanted), |asks: &Asks| {
+            (asks.sources, asks.destinations, asks.ports)
+        });
+        assert_eq!(own(&asks), own(&wanted), "{words}");
+        assert!(
+            asks.protocol.is_none_or(|of| [6, 17].contains(&of)),
+            "{words}: {asks:?}"
+        );
     }
 }

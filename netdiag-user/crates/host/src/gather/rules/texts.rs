@@ -11,7 +11,7 @@ use super::LONGEST;
 use crate::{
     gather::rulesets::{
         self,
-        kernel::{Known, Named, Refusing},
+        kernel::{Does, Known, Named, Refusing},
     },
     model::text,
     sys::program::Failure,
@@ -68,16 +68,19 @@ impl Texts {
     /// What the kernel's own listing says.
     fn add_known(&mut self, rules: &[Refusing]) -> Result<()> {
         let all = rules.iter();
-        let all = all.filter_map(|rule| Some((rule.chain.clone(), rule.handle?)));
+        let all = all.filter_map(|rule| {
+            let depends = rule.does == Does::Depends;
+            Some((rule.chain.clone(), rule.handle?, depends))
+        });
         let all: Vec<_> = all.collect();
-        let asked: Vec<_> = all
+        let asked = all
             .iter()
-            .map(|(chain, handle)| (&**chain, *handle))
-            .collect();
+            .map(|(chain, handle, depends)| (&**chain, *handle, *depends));
+        let asked: Vec<_> = asked.collect();
         let known = &mut self.known;
         rulesets::kernel::known(&asked, |at, one| {
             if let Some(rule) = all.get(at) {
-                known.insert(rule.clone(), one);
+                known.insert((rule.0.clone(), rule.1), one);
             }
         })
     }

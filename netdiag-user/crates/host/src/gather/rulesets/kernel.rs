@@ -180,10 +180,10 @@ pub struct Known {
     pub refuses: bool,
 }
 
-/// Of these rules; of one that is gone by now nothing.
-pub fn known(rules: &[(&Named, u64)], mut each: impl FnMut(usize, Known)) -> Result<()> {
+/// Of these rules, and whether they depend on a map; of one that is gone by now nothing.
+pub fn known(rules: &[(&Named, u64, bool)], mut each: impl FnMut(usize, Known)) -> Result<()> {
     let kernel = Kernel::open()?;
-    for (at, (chain, handle)) in rules.iter().enumerate() {
+    for (at, (chain, handle, depends)) in rules.iter().enumerate() {
         let mut found = None;
         kernel.list(&one(chain, *handle), |family, rule| {
             let all = attribute(rule, RULE_EXPRESSIONS).unwrap_or_default();
@@ -195,7 +195,7 @@ pub fn known(rules: &[(&Named, u64)], mut each: impl FnMut(usize, Known)) -> Res
         let known = Known {
             words,
             asks: netdiag_ruleset::asks(chain.family, &expressions),
-            refuses: kernel.refuses(chain, &expressions)?,
+            refuses: !depends || kernel.refuses(chain, &expressions),
         };
         each(at, known);
     }
@@ -260,24 +260,26 @@ impl Kernel {
         }
     }
 
-    /// Whether a map of one of these leads to a drop.
-    fn refuses(&self, chain: &Named, rule: &[Expression]) -> Result<bool> {
+    /// Whether a map of one of these, which was written into it, leads to a drop, as far as that can be told.
+    fn refuses(&self, chain: &Named, rule: &[Expression]) -> bool {
         let maps = rule.iter().filter_map(|one| match one {
             Expression::Lookup { set, to: None, .. } => Some(set),
             _ => None,
         });
+        let maps = maps.filter(|set| set.starts_with("__map"));
         let mut drops = false;
         for map in maps {
             let mut of = nla(set::TABLE, &ended(&chain.table));
             of.extend(nla(set::NAME, &attributes::named(map)));
             let asked = message(GET_ELEMENTS, DUMP, Some(chain.family), &of);
             let mut left = ELEMENTS;
-            self.list(&asked, |_, message| {
+            let listed = self.list(&asked, |_, message| {
                 let leads = set::verdicts(message, &mut left);
                 drops |= leads.contains(&Verdict::Drop);
-            })?;
+            });
+            drops |= listed.is_err() || left == 0;
         }
-        Ok(drops)
+        drops
     }
 
     /// The same once more where it changed meanwhile: what was handed over then comes again.

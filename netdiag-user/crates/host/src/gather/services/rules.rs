@@ -22,10 +22,12 @@ const TABLE: &str = "kube-proxy";
 const CHAINS: &str = "KUBE-";
 /// The one that it always has.
 const SERVICES: &str = "KUBE-SERVICES";
-/// Refuses whom a load balancer's address is not for (loadBalancerSourceRanges): the Service has endpoints.
+/// Refuses whom a load balancer's address is not for (loadBalancerSourceRanges): the Service has endpoints. Until 1.24 such
+/// a chain ends by a mark for a drop, whom ever it is for.
 const SOURCES: &str = "KUBE-PROXY-FIREWALL";
-/// Rules, and ways through them, that are followed.
-const MOST: usize = 1 << 20;
+const BALANCERS: &str = "KUBE-FW-";
+/// Steps through rules: some ten for each that has to do with a Service, a second's work and more.
+const MOST: usize = 1 << 24;
 /// Characters of a Service's name.
 const LONGEST: usize = 300;
 
@@ -46,7 +48,7 @@ struct Found {
 struct Reading {
     services: BTreeMap<Key, Found>,
     /// Marks of packets that are dropped, and who gets one.
-    dropped: u32,
+    dropped: BTreeSet<u32>,
     marked: Vec<(u32, Key, Found)>,
 }
 
@@ -63,7 +65,7 @@ pub fn read(rules: &Ruleset, found: &mut Services) -> Result<()> {
             let whole = leads(table, chain, &mut left, &mut each);
             ensure!(
                 whole,
-                "rules lead through one another more than {MOST} times"
+                "it takes more than {MOST} steps to see where the rules lead"
             );
         }
     }
@@ -96,7 +98,7 @@ impl Reading {
                 service.backends.insert((backend, to.port.unwrap_or(key.1)));
                 service.meet(table, way.through, kube_proxy);
             }
-            Does::Marks(bits) if kube_proxy => {
+            Does::Marks(bits) if kube_proxy && !is_for_others(way.through) => {
                 if let Some(key) = key(&way.packets, true) {
                     let mut service = Found::default();
                     service.meet(table, way.through, true);
@@ -118,10 +120,11 @@ impl Reading {
         };
         let packets = &way.packets;
         if local && packets.to_anywhere() && packets.ports.is_none() {
-            self.dropped |= packets.marked;
+            self.dropped
+                .extend(Some(packets.marked).filter(|mark| *mark != 0));
         }
-        let sources = packets.some_sources || way.through.iter().any(|it| it.chain.name == SOURCES);
-        if sources || !is_kube_proxys(table, way.through) {
+        if packets.some_sources || is_for_others(way.through) || !is_kube_proxys(table, way.through)
+        {
             return;
         }
         if let Some(key) = key(packets, true) {
@@ -134,7 +137,7 @@ impl Reading {
 
     fn close(mut self, found: &mut Services) {
         for (bits, key, marked) in self.marked {
-            if bits & self.dropped != 0 {
+            if self.dropped.iter().any(|mark| mark & bits == *mark) {
                 let service = self.services.entry(key).or_default();
                 (service.rejected, service.local) = (true, true);
                 service.name = service.name.take().or(marked.name);
@@ -175,6 +178,11 @@ fn is_kube_proxys(table: &Table, through: &[Step<'_>]) -> bool {
     table.name == TABLE || through.iter().any(own)
 }
 
+fn is_for_others(through: &[Step<'_>]) -> bool {
+    let names = || through.iter().map(|it| it.chain.name.as_str());
+    names().any(|name| name == SOURCES || name.starts_with(BALANCERS))
+}
+
 /// Of a rule for a port of one address; for one of any of the node's addresses theirs is unspecified.
 fn key(packets: &Packets, kube_proxy: bool) -> Option<Key> {
     let any = || -> IpAddr {
@@ -194,9 +202,6 @@ fn published(packets: &Packets, found: &mut Services) {
     let (Some(protocol), Some(ports)) = (packets.protocol, packets.ports) else {
         return;
     };
-    if address.is_none() && !packets.to_anywhere() {
-        return;
-    }
     for ipv6 in [false, true] {
         if packets.of(ipv6).is_some() {
             found.publish(Published {

@@ -88,7 +88,8 @@ fn by(rules: &Ruleset, packet: &Leaving) -> Result<Option<String>> {
                 Said::Chooses(shares) => shares.len(),
                 Said::Nat(_) => return Ok(Some(place(table, ran.by))),
                 // It may translate.
-                Said::Maybe if ran.by.is_some_and(translates) => {
+                // It may translate, and so may what is behind it.
+                Said::Maybe | Said::TooLong if any(table) => {
                     return Ok(Some(place(table, ran.by)));
                 }
                 _ => continue,
@@ -102,6 +103,11 @@ fn by(rules: &Ruleset, packet: &Leaving) -> Result<Option<String>> {
         }
     }
     Ok(None)
+}
+
+fn any(table: &Table) -> bool {
+    let mut rules = table.chains.iter().flat_map(|chain| &chain.rules);
+    rules.any(translates)
 }
 
 fn translates(rule: &Rule) -> bool {

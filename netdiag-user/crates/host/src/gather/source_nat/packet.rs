@@ -52,10 +52,6 @@ impl<'a> Unsure<'a> {
                     .for_each(|(place, byte)| *place = byte);
                 Loaded::known(&name)
             }
-            // Behind routing.
-            Meta::Iif | Meta::IifName | Meta::IifType | Meta::IifGroup | Meta::IifKind => {
-                Loaded::None
-            }
             // Nobody here sent it.
             Meta::Uid | Meta::Gid => Loaded::None,
             _ => Loaded::Unknown,
@@ -103,6 +99,10 @@ impl Packet for Unsure<'_> {
                 bytes.map_or(Loaded::Unknown, |bytes| Loaded::Is(bytes.to_vec()))
             }
             Load::Ct { key: Ct::State, .. } => Loaded::word(NEW),
+            // The way in which its connection began.
+            Load::Ct {
+                key: Ct::Direction, ..
+            } => Loaded::known(&[0]),
             Load::Fib(Fib { result: KIND, .. }) => Loaded::word(UNICAST),
             _ => Loaded::Unknown,
         }

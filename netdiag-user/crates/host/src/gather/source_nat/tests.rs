@@ -98,6 +98,12 @@ fn what_nobody_can_tell_may_match() {
     saved(spared, (true, 0));
     let ported = "-A POSTROUTING -p udp --dport 53 -j MASQUERADE";
     saved(ported, (true, 0));
+    let origin = "-A POSTROUTING -m conntrack --ctorigsrc 10.244.0.0/16 -j MASQUERADE";
+    saved(origin, (true, 0));
+    let direction = "-A POSTROUTING -m conntrack --ctdir ORIGINAL -j MASQUERADE";
+    saved(direction, (true, 0));
+    let restored = "-A POSTROUTING -j CONNMARK --restore-mark\n-A POSTROUTING -j MASQUERADE";
+    saved(restored, (true, 0));
     let chance = "-A POSTROUTING -m statistic --mode random --probability 0.5 -j RETURN\n\
                   -A POSTROUTING -j MASQUERADE";
     saved(chance, (true, 0));
@@ -146,6 +152,8 @@ fn nftables_rules_are_run_as_well() {
         ("ip saddr { 10.9.9.9, 10.244.0.0/16 } masquerade", (true, 0)),
         ("ip saddr != @pods masquerade", (false, 1)),
         ("ip saddr @pods masquerade", (true, 0)),
+        ("iifname \"cni0\" oifname \"eth0\" masquerade", (true, 0)),
+        ("iifname != \"wan0\" oifname \"eth0\" masquerade", (true, 0)),
         ("oifname \"eth*\" masquerade", (true, 0)),
         ("oifname \"docker0\" masquerade", (false, 1)),
         ("oifname { \"a\", \"eth0\" } masquerade", (true, 0)),

@@ -22,8 +22,8 @@ const GET_INFO: i32 = 64;
 const GET_ENTRIES: i32 = 65;
 /// Before the entries: the table's name, how many bytes they have, and four of nothing.
 const HEADER: usize = NAME + 8;
-/// Bytes of a table: some hundred thousand rules.
-const LARGEST: usize = 32 << 20;
+/// Bytes of a table: some hundred thousand rules with comments, of which each takes 288.
+const LARGEST: usize = 128 << 20;
 /// Whoever changes a table meanwhile changes its size.
 const TIMES: usize = 3;
 const NAMES: usize = 4 << 10;

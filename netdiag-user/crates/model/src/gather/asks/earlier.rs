@@ -12,6 +12,13 @@ const NAMES: [(&str, Hook); 7] = [
     ("egress", Hook::Egress),
 ];
 
+/// Whether a rule of iptables refuses what it takes.
+pub fn refuses(text: &str) -> bool {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let refuses = |pair: &[&str]| pair[0] == "-j" && matches!(pair[1], "DROP" | "REJECT");
+    words.windows(2).any(refuses)
+}
+
 pub fn asks(text: &str) -> Asks {
     // What a comment says selects nothing.
     let bare: String = text.split('"').step_by(2).collect();

@@ -183,6 +183,32 @@ fn a_local_policy_without_endpoints_here_is_told_apart() {
     }
 }
 
+/// As 1.23 and earlier ended what leads to a balancer's address, and as somebody drops what he marked.
+#[test]
+fn a_mark_at_the_end_of_a_balancers_chain_is_for_nobody() {
+    let text = MARKED.replace(
+        ":KUBE-MARK-DROP -\n",
+        ":KUBE-MARK-DROP -\n:KUBE-MARK-MASQ -\n:KUBE-FW-X -\n\
+         -A PREROUTING -d 203.0.113.7/32 -p tcp -m tcp --dport 80 -j KUBE-FW-X\n\
+         -A KUBE-FW-X -j KUBE-MARK-MASQ\n-A KUBE-FW-X -j KUBE-SVC-X\n-A KUBE-FW-X -j KUBE-MARK-DROP\n\
+         -A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000\n",
+    );
+    let text = text.replace(
+        "-A INPUT -j KUBE-FIREWALL\n",
+        "-A INPUT -j KUBE-FIREWALL\n-A INPUT -m mark --mark 0xdead -j DROP\n",
+    );
+    for (program, _) in ENGINES {
+        let Some(found) = found(program, &text) else {
+            continue;
+        };
+        let [web] = found.rules.as_slice() else {
+            panic!("{:?}", found.rules);
+        };
+        assert!(!web.rejected && !web.local && web.backends.len() == 1);
+        assert!(found.node_ports[0].local, "{:?}", found.node_ports);
+    }
+}
+
 #[test]
 fn ports_that_others_lead_on_are_published() {
     let text = "*nat\n:PREROUTING ACCEPT\n:CNI-HOSTPORT-DNAT -\n:CNI-DN-1 -\n:DOCKER -\n\
@@ -333,6 +359,12 @@ fn ports_that_rules_of_nftables_lead_on_are_published() {
         ("dnat to udp dport map @web", 53, 17, true),
         ("tcp dport 30080 dnat to 10.0.0.1", 30081, 6, false),
         ("tcp dport 80 accept; jump to-web", 80, 6, false),
+        (
+            "ip daddr 192.0.2.0/24 tcp dport 81 dnat to 10.0.0.1",
+            81,
+            6,
+            true,
+        ),
     ] {
         let found = publishes(rules, (node, port), protocol, true);
         assert!(found.is_none_or(|found| found == wanted), "{rules}");
