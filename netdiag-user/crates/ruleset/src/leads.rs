@@ -5,6 +5,7 @@ pub(crate) mod field;
 mod packets;
 mod rule;
 mod set;
+mod state;
 #[cfg(test)]
 mod tests;
 mod xt;
