@@ -14,7 +14,7 @@ pub use self::{
     ipset::{Ipset, IpsetEntry, IpsetPart},
     set::{Bytes, Data, Element, Set},
 };
-use crate::netfilter::Family;
+use crate::netfilter::{Family, Iptables};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ruleset {
@@ -116,7 +116,26 @@ impl Rule {
     }
 }
 
+impl Rule {
+    /// Whether iptables wrote it: nft has expressions for what it asks.
+    pub fn is_iptables(&self) -> bool {
+        let mut all = self.expressions.iter();
+        all.any(|one| matches!(one, Expression::Xtables { .. }))
+    }
+}
+
 impl Table {
+    /// The program that lists it, where it is one of iptables', as its rules say.
+    pub fn program<'r>(&self, mut rules: impl Iterator<Item = &'r Rule>) -> Option<Iptables> {
+        match (self.family, self.legacy) {
+            (Family::Ip, true) => Some(Iptables::Legacy4),
+            (Family::Ip6, true) => Some(Iptables::Legacy6),
+            (Family::Ip, false) => rules.any(Rule::is_iptables).then_some(Iptables::Nft4),
+            (Family::Ip6, false) => rules.any(Rule::is_iptables).then_some(Iptables::Nft6),
+            _ => None,
+        }
+    }
+
     pub fn chain(&self, name: &str) -> Option<&Chain> {
         self.chains.iter().find(|chain| chain.name == name)
     }

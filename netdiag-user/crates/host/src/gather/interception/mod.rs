@@ -12,9 +12,9 @@ use crate::{
     model::{
         flow,
         interception::{Interception, Redirect},
-        netfilter::{self, Family, Iptables, Listing},
+        netfilter::{self, Iptables, Listing},
         text,
-        world::ruleset::{Chain, Expression, Hook, NatKind, Ruleset, Table},
+        world::ruleset::{Chain, Hook, NatKind, Ruleset, Table},
     },
     namespaces,
     stack::ruleset::{self, Most},
@@ -165,16 +165,7 @@ fn redirect(table: &Table, way: &Way<'_, '_>, port: u16, all: &mut Vec<Redirect>
 
 /// Where a rule is, and what lists it.
 fn place(table: &Table, chain: &Chain) -> (String, Listing) {
-    let ipv6 = table.family == Family::Ip6;
-    let iptables = |one: &Expression| matches!(one, Expression::Xtables { .. });
-    let mut asked = chain.rules.iter().flat_map(|rule| &rule.expressions);
-    let program = match (table.legacy, asked.any(iptables)) {
-        (true, _) if ipv6 => Some(Iptables::Legacy6),
-        (true, _) => Some(Iptables::Legacy4),
-        (false, true) if ipv6 => Some(Iptables::Nft6),
-        (false, true) => Some(Iptables::Nft4),
-        (false, false) => None,
-    };
+    let program = table.program(chain.rules.iter());
     let first = program.map_or(table.family.name(), Iptables::name);
     let rule = text::line(&format!("{first} {} {}", table.name, chain.name), LONGEST);
     let list = match program {

@@ -12,9 +12,10 @@ use anyhow::{Result, ensure};
 use netdiag_ruleset::leads::{Does, Packets, Step, Way, leads};
 
 use crate::model::{
+    netfilter::Iptables,
     services::{Engine, Published, Service, Services},
     text,
-    world::ruleset::{Chain, ChainKind, Expression, Hook, NatKind, Ruleset, Table},
+    world::ruleset::{Chain, ChainKind, Hook, NatKind, Ruleset, Table},
 };
 
 /// kube-proxy's tables of nftables, and the beginning of its chains' names in iptables'.
@@ -23,7 +24,7 @@ const CHAINS: &str = "KUBE-";
 /// The one that it always has.
 const SERVICES: &str = "KUBE-SERVICES";
 /// Refuses whom a load balancer's address is not for (loadBalancerSourceRanges): the Service has endpoints. Until 1.24 such
-/// a chain ends by a mark for a drop, whom ever it is for.
+/// a chain ends by a mark for a drop, whomever it is for.
 const SOURCES: &str = "KUBE-PROXY-FIREWALL";
 const BALANCERS: &str = "KUBE-FW-";
 /// Steps through rules: some ten for each that has to do with a Service, a second's work and more.
@@ -215,12 +216,8 @@ fn published(packets: &Packets, found: &mut Services) {
 }
 
 fn engine(table: &Table, through: &[Step<'_>]) -> Engine {
-    let mut asked = through.iter().flat_map(|it| &it.rule.expressions);
-    match table.legacy {
-        true => Engine::IptablesLegacy,
-        false if asked.any(|one| matches!(one, Expression::Xtables { .. })) => Engine::IptablesNft,
-        false => Engine::Nftables,
-    }
+    let program = table.program(through.iter().map(|it| it.rule));
+    program.map_or(Engine::Nftables, Iptables::engine)
 }
 
 /// `default/web:http cluster IP`, `default/web:http has no endpoints`: the first word of a comment; else of a chain.

@@ -87,7 +87,6 @@ fn by(rules: &Ruleset, packet: &Leaving) -> Result<Option<String>> {
                 Said::Either => 2,
                 Said::Chooses(shares) => shares.len(),
                 Said::Nat(_) => return Ok(Some(place(table, ran.by))),
-                // It may translate.
                 // It may translate, and so may what is behind it.
                 Said::Maybe | Said::TooLong if any(table) => {
                     return Ok(Some(place(table, ran.by)));
@@ -139,18 +138,6 @@ fn place(table: &Table, rule: Option<&Rule>) -> String {
 /// Which iptables has rules there.
 fn program(table: &Table) -> Option<Iptables> {
     let chain = table.chain(POSTROUTING).filter(|_| table.name == NAT)?;
-    let asks = |rule: &Rule| {
-        rule.expressions
-            .iter()
-            .any(|one| matches!(one, Expression::Xtables { .. }))
-    };
-    let written = table.legacy || table.chains.iter().flat_map(|chain| &chain.rules).any(asks);
-    let program = match (table.family, table.legacy) {
-        (Family::Ip, true) => Iptables::Legacy4,
-        (Family::Ip6, true) => Iptables::Legacy6,
-        (Family::Ip, false) => Iptables::Nft4,
-        (Family::Ip6, false) => Iptables::Nft6,
-        _ => return None,
-    };
-    (written && !chain.rules.is_empty()).then_some(program)
+    let program = table.program(table.chains.iter().flat_map(|chain| &chain.rules));
+    program.filter(|_| !chain.rules.is_empty())
 }
