@@ -1,6 +1,6 @@
 //! Where a table's rules lead packets, of all packets at once: to which addresses and ports of whom a translation, a
-//! refusal or a mark belongs. What a rule asks beside is remembered as being asked: of two ways that end apart both are
-//! told, whichever a packet takes.
+//! refusal or a mark belongs. What a rule asks beside may hold or not: of two ways that end apart both are told, whichever
+//! a packet takes.
 pub(crate) mod field;
 mod packets;
 mod rule;

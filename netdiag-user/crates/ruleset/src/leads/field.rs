@@ -1,8 +1,5 @@
 //! What rules look at of a packet.
-use netdiag_model::world::ruleset::{Base, Ct, Fib, Load, Meta};
-
-/// NFTA_FIB_F_DADDR, NFT_FIB_RESULT_ADDRTYPE.
-const TO_TYPE: (u32, u32) = (2, 3);
+use netdiag_model::world::ruleset::{Base, Ct, Load, Meta};
 
 /// What of a packet is of interest.
 #[derive(Clone, Copy)]
@@ -15,7 +12,6 @@ pub enum Field {
     /// As the kernel numbers it in frames.
     EtherType,
     Mark,
-    ToType,
     /// Every connection's first packet has it.
     OfConnection,
     Other,
@@ -46,7 +42,6 @@ pub fn field(load: &Load, ipv6: Option<bool>) -> Field {
         Load::Meta(Meta::Family) => Field::Family,
         Load::Meta(Meta::Protocol) => Field::EtherType,
         Load::Meta(Meta::Mark) => Field::Mark,
-        Load::Fib(Fib { flags, result }) if (*flags, *result) == TO_TYPE => Field::ToType,
         Load::Ct {
             key: Ct::State | Ct::Status | Ct::Direction,
             ..

@@ -9,10 +9,6 @@ pub struct Packets {
     pub ipv6: Option<bool>,
     /// The first and the last destination.
     pub(super) destinations: Option<(u128, u128)>,
-    /// To an address of this host's own.
-    pub local: bool,
-    /// To one of a set of addresses.
-    pub among: bool,
     pub protocol: Option<u8>,
     /// The first and the last destination port.
     pub ports: Option<(u16, u16)>,
@@ -20,8 +16,6 @@ pub struct Packets {
     pub some_sources: bool,
     /// These bits of their mark are set.
     pub marked: u32,
-    /// Something else is asked that may not hold.
-    pub something_else: bool,
 }
 
 impl Packets {

@@ -193,10 +193,7 @@ impl<'r> Asked<'_, 'r> {
                 );
             }
             // Whatever it may have written where.
-            Expression::Opaque(_) => {
-                state.registers.clear();
-                state.something_else();
-            }
+            Expression::Opaque(_) => state.registers.clear(),
         }
         next.push(state);
     }
@@ -257,7 +254,7 @@ impl<'r> Asked<'_, 'r> {
         &mut self,
         (name, invert): (&str, bool),
         (reg, to): (Reg, Option<Reg>),
-        mut state: State<'r>,
+        state: State<'r>,
         next: &mut Vec<State<'r>>,
     ) {
         let Some(set) = self.sets.get(name).copied().filter(|_| !invert) else {
@@ -266,9 +263,6 @@ impl<'r> Asked<'_, 'r> {
         if !set.map && (!is_told_apart(set, reg, &state) || set.elements.len() > MOST) {
             return next.push(vague(set, reg, state));
         }
-        if set.partly || set.dynamic {
-            state.something_else();
-        }
         self.takes(set.elements.len());
         if *self.left == 0 {
             return;
@@ -276,7 +270,6 @@ impl<'r> Asked<'_, 'r> {
         let others = set.elements.iter().filter(|element| element.key.is_none());
         for element in others {
             let mut found = state.clone();
-            found.something_else();
             found.comment = element.comment.as_deref().or(found.comment);
             self.element(element, to, found, next);
         }
@@ -322,16 +315,13 @@ fn is_told_apart(set: &Set, reg: Reg, state: &State<'_>) -> bool {
 
 /// Of packets that are in a set whose elements are too many, or of sources, or of no interest.
 fn vague<'r>(set: &Set, reg: Reg, mut state: State<'r>) -> State<'r> {
-    for (_, _, has) in state.parts(reg, set) {
-        match has {
-            Has::Loaded(load, _) => match field(load, state.packets.ipv6) {
-                Field::Destination => state.packets.among = true,
-                Field::Source => state.packets.some_sources = true,
-                _ => state.something_else(),
-            },
-            _ => state.something_else(),
-        }
-    }
+    let parts = state.parts(reg, set);
+    let ipv6 = state.packets.ipv6;
+    let of_source = |(_, _, has): &(usize, usize, Has<'_>)| match has {
+        Has::Loaded(load, _) => matches!(field(load, ipv6), Field::Source),
+        _ => false,
+    };
+    state.packets.some_sources |= parts.iter().any(of_source);
     state
 }
 

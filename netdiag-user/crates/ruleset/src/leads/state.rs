@@ -7,8 +7,6 @@ use super::{
 };
 
 const WORD: u8 = 4;
-/// RTN_LOCAL
-const LOCAL: u32 = 2;
 
 /// What a register has.
 #[derive(Clone, Copy)]
@@ -76,10 +74,6 @@ impl<'r> State<'r> {
         }
         parts
     }
-
-    pub fn something_else(&mut self) {
-        self.packets.something_else = true;
-    }
 }
 
 /// Those that have it in a register; without a range those that have something else there.
@@ -90,15 +84,11 @@ pub fn asks<'r>(
 ) -> Option<State<'r>> {
     let (load, masks) = match state.get(reg) {
         Has::Loaded(load, masks) => (load, masks),
-        Has::Chosen => return Some(state),
         Has::Is(bytes) => {
             let holds = range.is_none_or(|(from, till)| from <= bytes && bytes <= till);
             return holds.then_some(state);
         }
-        Has::Unknown => {
-            state.something_else();
-            return Some(state);
-        }
+        Has::Chosen | Has::Unknown => return Some(state),
     };
     let packets = state.packets;
     let narrowed = match (field(load, packets.ipv6), range) {
@@ -135,16 +125,7 @@ pub fn asks<'r>(
                 ..packets
             })
         }
-        (Field::ToType, Some((from, till))) if from == till && word(from) == Some(LOCAL) => {
-            Some(Packets {
-                local: true,
-                ..packets
-            })
-        }
-        _ => Some(Packets {
-            something_else: true,
-            ..packets
-        }),
+        _ => Some(packets),
     };
     state.packets = narrowed?;
     Some(state)

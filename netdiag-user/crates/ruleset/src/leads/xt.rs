@@ -11,9 +11,6 @@ use crate::{
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
-/// `XT_ADDRTYPE_LOCAL`, and by which the destination is to be of another kind.
-const LOCAL: u16 = 1 << 2;
-const NOT_TO: u32 = 2;
 
 /// Nothing where it does nothing of interest, and the rule goes on.
 pub fn does((name, revision): (&str, u32), info: &[u8], ipv6: bool) -> Option<Does> {
@@ -62,35 +59,23 @@ pub fn holds((name, revision): (&str, u32), info: &[u8], packets: Packets) -> Ve
         ("multiport", 1) => return multiport(info, packets),
         ("addrtype", 1) => addrtype(info, packets),
         ("mark", 1) => marked(info, packets),
-        ("statistic" | "comment" | "conntrack", _) => Some(packets),
-        _ => Some(Packets {
-            something_else: true,
-            ..packets
-        }),
+        _ => Some(packets),
     };
     known.into_iter().collect()
 }
 
-/// `xt_tcp`, `xt_udp`: ranges of source and destination ports, and which of them are to be others.
+/// `xt_tcp`, `xt_udp`: the range of destination ports behind that of sources, and which of them are to be others.
 fn ports(info: Info<'_>, (protocol, inverts): (u8, usize), packets: Packets) -> Option<Packets> {
     let packets = packets.of_protocol(protocol)?;
     let inverts = info.byte(inverts)?;
-    let range = |at| Some((info.short(at)?, info.short(at + 2)?));
-    let (from, to) = (range(0)?, range(4)?);
-    let every = |range| range == (0, u16::MAX);
-    let mut packets = packets;
-    packets.something_else |= !every(from) || inverts != 0;
-    match every(to) || inverts & 2 != 0 {
+    let to = (info.short(4)?, info.short(6)?);
+    match to == (0, u16::MAX) || inverts & 2 != 0 {
         true => Some(packets),
         false => packets.to_ports(to),
     }
 }
 
 fn multiport(info: Info<'_>, packets: Packets) -> Vec<Packets> {
-    let vague = Packets {
-        something_else: true,
-        ..packets
-    };
     match multiport_ranges(info) {
         // To such a port.
         Some((1, false, ranges)) => ranges
@@ -100,28 +85,19 @@ fn multiport(info: Info<'_>, packets: Packets) -> Vec<Packets> {
             .map(|(_, range)| range)
             .filter_map(|range| packets.to_ports(*range))
             .collect(),
-        _ => vec![vague],
+        _ => vec![packets],
     }
 }
 
 /// `xt_addrtype_info_v1`
 fn addrtype(info: Info<'_>, mut packets: Packets) -> Option<Packets> {
-    let (from, to, flags) = (info.short(0)?, info.short(2)?, info.word(4)?);
-    packets.some_sources |= from != 0;
-    match to {
-        0 => {}
-        LOCAL if flags & NOT_TO == 0 => packets.local = true,
-        _ => packets.something_else = true,
-    }
+    packets.some_sources |= info.short(0)? != 0;
     Some(packets)
 }
 
 /// `xt_mark_mtinfo1`
 fn marked(info: Info<'_>, mut packets: Packets) -> Option<Packets> {
     let (mark, invert) = (info.word(0)?, info.byte(8)?);
-    match invert {
-        0 => packets.marked |= mark,
-        _ => packets.something_else = true,
-    }
+    packets.marked |= if invert == 0 { mark } else { 0 };
     Some(packets)
 }
