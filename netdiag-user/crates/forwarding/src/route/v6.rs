@@ -203,6 +203,15 @@ impl<'w> Space<'w> {
         }
     }
 
+    /// Whether the limits on errors let one go: they look for its route with no source chosen yet, and where that
+    /// finds none it is not sent (`icmpv6_xrlim_allow`).
+    pub fn limits_route6(&self, error: &Packet, sender: &Sender) -> Result<bool, Unknown> {
+        Ok(match self.lookup(&key_out(error, sender))? {
+            Looked::Found(found) => self.leads_nowhere(&found)?.is_none(),
+            _ => false,
+        })
+    }
+
     /// An address of its own that is not still asked for; one of narrow scope is its own device's alone
     /// (`ipv6_chk_addr_and_flags`).
     fn has_usable(&self, address: IpAddr, bound: Option<u32>) -> Result<bool, Unknown> {

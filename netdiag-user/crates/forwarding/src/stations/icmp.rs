@@ -18,6 +18,8 @@ const MOST4: u32 = 576;
 const HEADERS4: u32 = 20 + 8;
 const MOST6: u32 = 1280;
 const HEADERS6: u32 = 40 + 8;
+/// The error that is never limited over IPv6 (`net.ipv6.icmp.ratemask`).
+const TOO_BIG6: u8 = 2;
 /// What IPv4's errors take of a class, and what they add (IPTOS_TOS_MASK, IPTOS_PREC_INTERNETCONTROL).
 const CLASS: u8 = 0x1e;
 const CONTROL: u8 = 0xc0;
@@ -64,6 +66,10 @@ impl<'w> Walker<'w> {
             any_source: packet.is_ipv6(),
             failing,
         };
+        let unlimited = answer.kind == TOO_BIG6 || at == Some(LOOPBACK);
+        if packet.is_ipv6() && !unlimited && !space.limits_route6(&error, &sender)? {
+            return Ok(Next::Ended);
+        }
         let mut way = walk.branch();
         way.heard = None;
         *way.telling.of(packet.is_ipv6()) = true;
