@@ -87,7 +87,7 @@ async fn watch(
     signals: &mut Signals,
 ) -> Result<Ended> {
     let begun = Instant::now();
-    let mut judge = Diagnoser::default();
+    let mut judge = Diagnoser::keeping_states(session.records());
     let mut stable = Stable::default();
     let mut progress = Progress::new(global);
     let mut ticks = interval(TICK);

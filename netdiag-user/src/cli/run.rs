@@ -63,7 +63,7 @@ async fn trace(
 ) -> Result<()> {
     let begun = Instant::now();
     let mut live = output::Live::new(args.output);
-    let mut judge = Diagnoser::default();
+    let mut judge = Diagnoser::keeping_states(session.records());
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     live.begin(sink, &session.scene.node, session.scene.run.hooks)?;

@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 use crate::{
     meter::Meter,
     model::{observation::Observation, own::OwnCost},
+    pipeline::agreement,
     sending::{Noticed, Sending},
     sight::Sight,
     standing::Standing,
@@ -34,6 +35,8 @@ pub struct State {
     pub sending: Option<Arc<Sending>>,
     /// Where Kubernetes Events are told.
     pub noticed: Option<Noticed>,
+    /// How computed ways compare with what is seen.
+    pub agreement: agreement::Counts,
     /// Why not all is seen that should be; nothing where it is.
     pub blind: Option<String>,
     /// Findings told at most.
@@ -56,6 +59,7 @@ impl State {
             sight: Sight::default(),
             sending: None,
             noticed: None,
+            agreement: agreement::Counts::new(),
             blind: None,
             most,
             build: Default::default(),

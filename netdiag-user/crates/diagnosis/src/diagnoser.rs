@@ -19,6 +19,7 @@ use crate::{
         verdict::{CannotTell, Finding, Scope, Verdict},
     },
     pipeline::{
+        agreement::{self, Agreement},
         facts::Facts,
         scene::{LinkChange, Scene},
         translation,
@@ -37,6 +38,10 @@ pub struct Diagnoser {
     crowd: Option<Crowd>,
     /// When `stats` was told last; nothing before the first reading.
     told: Option<u64>,
+    /// How computed ways compare with what is seen.
+    agreement: Agreement,
+    /// The state of what talks is asked for too, though nothing is wrong.
+    keeps_states: bool,
 }
 
 /// What one reading comes to.
@@ -62,6 +67,27 @@ pub struct Look<'a, 'all, 'some> {
 }
 
 impl Diagnoser {
+    /// For a recording: what a packet's way is computed from belongs in it.
+    pub fn keeping_states(keeps_states: bool) -> Self {
+        Self {
+            keeps_states,
+            ..Self::default()
+        }
+    }
+
+    /// Forgets what was told and named, not what it learned of the node.
+    pub fn begin_anew(&mut self) {
+        *self = Self {
+            agreement: std::mem::take(&mut self.agreement),
+            keeps_states: self.keeps_states,
+            ..Self::default()
+        };
+    }
+
+    pub fn agreement(&self) -> &Agreement {
+        &self.agreement
+    }
+
     /// A reading's findings with all that they account for, for those who follow one flow.
     pub fn evaluated(&mut self, facts: &Facts<'_>) -> Evaluated {
         verdict::evaluated(facts, &mut self.naming)
@@ -88,6 +114,7 @@ impl Diagnoser {
         self.naming.narrow(&mut evaluated.findings);
         let wanted = translation::wants(&evaluated.findings);
         evaluated.wants.extend(wanted);
+        evaluated.wants.extend(self.compared(&facts));
         let told = with_shown(scene, observation, &facts, |shown, observation| {
             look(&Look {
                 scene,
@@ -160,8 +187,10 @@ impl Diagnoser {
         let rows = scene.rows(observation);
         let facts = scene.facts(&rows);
         self.naming.only(&scene.asked);
-        let mut verdict =
-            verdict::verdict(&facts, observation, scene.run.clone(), &mut self.naming);
+        let mut run = scene.run.clone();
+        run.not_checked
+            .extend(self.agreement.not_checked(facts.node.netns));
+        let mut verdict = verdict::verdict(&facts, observation, run, &mut self.naming);
         if let Some(shown) = scene.asked.shown(observation) {
             let rows = scene.rows(&shown);
             let facts = scene.facts(&rows);
@@ -191,11 +220,21 @@ impl Diagnoser {
         evaluated
     }
 
+    /// Holds what succeeds against its computed ways; what is wanted for that.
+    fn compared(&mut self, facts: &Facts<'_>) -> BTreeSet<Want> {
+        self.agreement.reading(facts);
+        match self.keeps_states {
+            true => agreement::wants(facts),
+            false => BTreeSet::new(),
+        }
+    }
+
     fn judged(&mut self, facts: &Facts<'_>) -> Judged {
         let evaluated = self.ruled(facts);
         let (mut findings, mut wants) = (evaluated.findings, evaluated.wants);
         self.naming.narrow(&mut findings);
         wants.extend(translation::wants(&findings));
+        wants.extend(self.compared(facts));
         let lost = facts.losses.iter().filter(|l| !l.harmless);
         Judged {
             findings,

@@ -114,6 +114,9 @@ struct Args {
     /// And each walk of what died is told
     #[arg(long, requires = "recorded")]
     tell: bool,
+    /// Recordings of where nothing fails: instead of dying, something has to live as computed
+    #[arg(long, requires = "recorded")]
+    living: bool,
 }
 
 #[derive(Default)]
@@ -149,10 +152,12 @@ impl Total {
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
     if !args.recorded.is_empty() {
-        return Ok(match recorded::report(&args.recorded, args.tell)? {
-            true => ExitCode::SUCCESS,
-            false => ExitCode::FAILURE,
-        });
+        return Ok(
+            match recorded::report(&args.recorded, args.tell, args.living)? {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::FAILURE,
+            },
+        );
     }
     let began = Instant::now();
     let total = Mutex::new(Total {

@@ -18,9 +18,10 @@ use netdiag_model::{
     observation::Observation,
     reason::by_place,
     text,
-    world::{Netns, ruleset::Rule, station::Station},
+    world::{ruleset::Rule, station::Station},
 };
 use netdiag_pipeline::{
+    agreement::{self, Otherwise, refuses},
     conversation::{Conversation, Ways, ends, ways},
     facts::{Facts, Loss},
     journey::Journey,
@@ -142,7 +143,10 @@ fn compare(scene: &Scene, observation: &Observation, tell: bool) -> Report {
         .stacks
         .get(&facts.node.netns)
         .map(|stack| stack.moment);
-    let lives = facts.journeys_in_order(|j| since.is_some_and(|since| lives(&facts, j, since)));
+    let lost = agreement::lost(&facts);
+    let lives = facts.journeys_in_order(|j| {
+        since.is_some_and(|since| agreement::lives(&facts, j, (since, &lost)))
+    });
     let lives = lives.into_iter();
     let arrived = lives.take(LIVING).map(|j| arrived(&facts, &prepared, j));
     died.for_each(|line| report.count(Of::Dead, line));
@@ -287,24 +291,6 @@ fn told(facts: &Facts<'_>, prepared: &Prepared<'_>, loss: &Loss) -> Vec<String> 
     lines
 }
 
-/// Answered, and sent on or taken by the node itself; so was its other direction, whose way is walked before an
-/// answer's, and both since the moment when the world was read.
-fn lives(facts: &Facts<'_>, journey: &Journey<'_>, since: u64) -> bool {
-    let flow = &journey.flow;
-    let Some(back) = facts.journeys().get(&flow.reversed()) else {
-        return false;
-    };
-    let both = [journey, back];
-    let lost = |j: &Journey<'_>| facts.losses.iter().any(|l| *l.flow() == j.flow);
-    let after = |j: &Journey<'_>| j.hops.last().is_some_and(|hop| hop.hop.last > since);
-    let (_, destination) = flow::ends(flow);
-    let went_on = journey.hops.last().is_some_and(|hop| hop.egress());
-    let translated = facts.legs().translated(flow).is_some();
-    (went_on || translated || facts.owns(destination))
-        && both.iter().all(|j| after(j) && !lost(j))
-        && flow.source != flow.destination
-}
-
 fn is_plain(facts: &Facts<'_>, flow: &FlowKey) -> bool {
     let legs = facts.legs();
     let translated = legs.pair(flow).is_some() || legs.pair(&flow.reversed()).is_some();
@@ -314,21 +300,11 @@ fn is_plain(facts: &Facts<'_>, flow: &FlowKey) -> bool {
 /// Whether every link that it was seen at is on its way, and that does not end before.
 fn arrived(facts: &Facts<'_>, prepared: &Prepared<'_>, journey: &Journey<'_>) -> Line {
     let of = (Conversation::of(facts, &journey.flow), 0);
-    walked(facts, prepared, of, |way, ends| {
-        if ends.iter().all(|step| refuses(step)) {
-            return Err("it lives".into());
-        }
-        let passed = links(way, facts.node.netns);
-        let plain = journey.hops.iter().filter(|h| h.plain());
-        let missed = plain.filter(|h| !passed.contains(&(h.key.ifindex, h.egress())));
-        match missed
-            .map(|h| h.interface.as_str())
-            .collect::<Vec<_>>()
-            .as_slice()
-        {
-            [] => Ok(()),
-            missed => Err(format!("it lives, seen at {}", missed.join(", "))),
-        }
+    walked(facts, prepared, of, |way, _| {
+        agreement::seen(facts, journey, way).map_err(|otherwise| match otherwise {
+            Otherwise::Refused => "it lives".into(),
+            Otherwise::Elsewhere(missed) => format!("it lives, seen at {}", missed.join(", ")),
+        })
     })
 }
 
@@ -379,31 +355,9 @@ fn walked<'w>(
     }
 }
 
-/// Devices of a namespace that a walk goes out by (`true`) and comes in at.
-fn links(walk: &Walk<'_>, netns: Netns) -> BTreeSet<(u32, bool)> {
-    let mut all = BTreeSet::new();
-    for step in &walk.steps {
-        let here = step.netns == netns;
-        match &step.does {
-            Does::Sends { device, .. } if here => drop(all.insert((*device, true))),
-            Does::Comes { device } if here => drop(all.insert((*device, false))),
-            Does::Chooses(branches) => {
-                all.extend(branches.iter().flat_map(|(_, branch)| links(branch, netns)));
-            }
-            Does::Copies(copies) => all.extend(copies.iter().flat_map(|copy| links(copy, netns))),
-            _ => {}
-        }
-    }
-    all
-}
-
-fn refuses(step: &Step<'_>) -> bool {
-    matches!(step.does, Does::Refuses(_))
-}
-
 /// Tells of each that was not as computed. Good where there is none, and in each incident, by the beginning of
-/// its recordings' names, something died as computed.
-pub fn report(paths: &[PathBuf], tell: bool) -> Result<bool> {
+/// its recordings' names, something died as computed, or lived where nothing fails.
+pub fn report(paths: &[PathBuf], tell: bool, living: bool) -> Result<bool> {
     let mut incidents: BTreeMap<String, Report> = BTreeMap::new();
     for path in paths {
         let report = held(path, tell)?;
@@ -422,8 +376,11 @@ pub fn report(paths: &[PathBuf], tell: bool) -> Result<bool> {
     for (name, report) in &incidents {
         crate::say(format_args!("{name:24}{report}"));
         all.add(report);
-        let ended = [Of::Dead, Of::Large, Of::Silent];
-        good &= ended.iter().any(|of| report.of(*of, Held::Agrees) > 0);
+        let expected = match living {
+            true => [Of::Living].as_slice(),
+            false => &[Of::Dead, Of::Large, Of::Silent],
+        };
+        good &= expected.iter().any(|of| report.of(*of, Held::Agrees) > 0);
     }
     crate::say(format_args!("{} recordings{all}", paths.len()));
     let otherwise = Of::ALL.map(|(of, _)| all.of(of, Held::Contradicts));

@@ -38,7 +38,7 @@ impl Conversation {
     }
 
     /// As whoever takes it sends it, where it comes as it was seen to.
-    fn answered(&self, facts: &Facts<'_>) -> FlowKey {
+    pub fn answered(&self, facts: &Facts<'_>) -> FlowKey {
         let sent = facts.legs().translated(&self.first);
         sent.map_or(self.first, |(sent, _)| sent).reversed()
     }

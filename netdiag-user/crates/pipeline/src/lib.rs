@@ -1,4 +1,5 @@
 //! From readings to facts: names for numbers, pods for addresses, journeys for flows.
+pub mod agreement;
 pub mod asked;
 pub mod attribution;
 pub mod clock;

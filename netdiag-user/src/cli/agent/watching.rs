@@ -190,7 +190,7 @@ impl Watching<'_> {
         self.wanted.clear();
         if self.page.state().standing.is_empty() {
             // When it named what is long withdrawn is nobody's concern.
-            self.judge = Diagnoser::default();
+            self.judge.begin_anew();
         }
         Ok(())
     }
@@ -208,6 +208,10 @@ impl Watching<'_> {
         self.export.news(&session.scene, view.now, &news);
         self.noticing.news(&news, Instant::now());
         self.page.state().noticed = self.noticing.counts();
+        self.page
+            .state()
+            .agreement
+            .clone_from(self.judge.agreement().counts());
         self.wanted.extend(judged.wants.iter().cloned());
         session.gather(judged.wants);
     }

@@ -48,6 +48,11 @@ impl Session {
         self.account.cost(Instant::now(), self.programs.costs())
     }
 
+    /// Whether all that is seen is written to a file.
+    pub fn records(&self) -> bool {
+        self.recorder.is_some()
+    }
+
     /// Where to look.
     pub fn place(&self) -> &crate::cli::options::NodeRootArgs {
         &self.scope.place

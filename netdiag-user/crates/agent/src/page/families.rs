@@ -221,6 +221,16 @@ pub static FAMILIES: &[Family] = &[
             }
         },
     ),
+    counter(
+        "netdiag_model_agreement",
+        "Conversations that succeed, held against the way that the kernel's state leads them, by its stations",
+        |state, put| {
+            for ((at, held), count) in &state.agreement {
+                let labels = [("station", at.word()), ("result", held.word())];
+                put(&labels, Value::Whole(*count));
+            }
+        },
+    ),
     seconds(
         "netdiag_cpu",
         "Processor time of netdiag's process",

@@ -155,6 +155,15 @@ impl Gathered {
         }
     }
 
+    /// When the last of the namespaces' states was read.
+    pub fn states_since(&self) -> u64 {
+        let moments = self.pieces.iter().filter_map(|(want, _)| match want {
+            Want::Stack(netns) => Some(self.stack(*netns)?.moment),
+            _ => None,
+        });
+        moments.max().unwrap_or(0)
+    }
+
     /// Nothing where it was not asked for, not answered yet, or could not be found out.
     pub fn connections(&self, netns: u32) -> Option<&[Destination]> {
         match self.piece(&Want::Connections(netns))? {

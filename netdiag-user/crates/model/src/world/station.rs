@@ -34,3 +34,25 @@ pub enum Station {
     /// Who listens here.
     Socket,
 }
+
+impl Station {
+    /// As recordings and metrics have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Link => "link",
+            Self::Program => "program",
+            Self::Bridge => "bridge",
+            Self::Hook => "hook",
+            Self::ReversePath => "reverse-path",
+            Self::Route => "route",
+            Self::Forward => "forward",
+            Self::Xfrm => "xfrm",
+            Self::Ttl => "ttl",
+            Self::Size => "size",
+            Self::Neighbour => "neighbour",
+            Self::Queue => "queue",
+            Self::Encap => "encap",
+            Self::Socket => "socket",
+        }
+    }
+}
