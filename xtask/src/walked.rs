@@ -69,10 +69,20 @@ pub fn command(via: Option<Way>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The same with less over IPv6, for a test that has built both.
+/// The same with less over IPv6, for a test that has built both, and what the lab's runs without a fault left in
+/// [`healthy`].
 pub fn sample(netdiag: &Path) -> Result<()> {
     let some = [INCIDENTS.as_slice(), &SOME_OF_RULES].concat();
-    held(netdiag, &some, &OVER_IPV6)
+    held(netdiag, &some, &OVER_IPV6)?;
+    say("ways where nothing fails:");
+    let mut command = Command::new(oracle::path());
+    let recorded = recordings(&healthy())?;
+    run(command.args(["--living", "--recorded"]).args(recorded))
+}
+
+/// Where the lab keeps what it saw where nothing fails.
+pub fn healthy() -> PathBuf {
+    paths::target().join("walked/healthy")
 }
 
 fn held(netdiag: &Path, over_ipv4: &[&str], over_ipv6: &[&str]) -> Result<()> {

@@ -1,5 +1,9 @@
 //! `netdiag lab`: the incidents in network namespaces on this machine.
-use std::io::{self, Write};
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
@@ -104,8 +108,11 @@ async fn run_all(args: RunArgs) -> Result<i32> {
             if !args.takes(&case, &options) {
                 continue;
             }
+            let healthy = args.record_healthy.as_deref().filter(|_| options.healthy);
+            let healthy = healthy.map(|folder| healthy_in(folder, &options));
             let settings = Settings {
                 confirm: args.confirms(&case, &options),
+                record: healthy.transpose()?.or_else(|| settings.record.clone()),
                 ..settings.clone()
             };
             runs.push((case, options, settings));
@@ -113,6 +120,17 @@ async fn run_all(args: RunArgs) -> Result<i32> {
     }
     let outcomes = report::Outcomes::new(args.output, runs.len() > 1);
     execute(runs, args.jobs.max(1), outcomes, args.all).await
+}
+
+/// Where a run without a fault is kept.
+fn healthy_in(folder: &Path, options: &Options) -> Result<PathBuf> {
+    let family = match options.ipv6 {
+        true => "ipv6",
+        false => "ipv4",
+    };
+    let made = fs::create_dir_all(folder);
+    made.with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder.join(format!("{}.{family}.ndr", options.scenario)))
 }
 
 async fn execute(

@@ -1,5 +1,6 @@
 //! The lab's incidents as tests: netdiag's exit code is the result.
 use std::{
+    fs,
     io::{BufRead, BufReader},
     path::Path,
     process::{Command, Stdio},
@@ -14,6 +15,7 @@ use crate::{
     build::Profile,
     paths,
     sh::{self, say},
+    walked,
 };
 
 /// A scenario takes seconds; one that hangs must not take the others with it.
@@ -76,6 +78,8 @@ const LIMIT_OF_ALL: Duration = Duration::from_secs(2700);
 /// host's kernel cannot have.
 pub fn here(over_ipv6: &[String], full: bool, tally: &mut Tally) -> Result<Vec<String>> {
     let sampled = (!full).then_some("--one-family");
+    let healthy = walked::healthy();
+    let _ = fs::remove_dir_all(&healthy);
     say(match full {
         true => "lab: every scenario in every form; printed commands in one",
         false => {
@@ -88,6 +92,8 @@ pub fn here(over_ipv6: &[String], full: bool, tally: &mut Tally) -> Result<Vec<S
         .args(["lab", "run", "--all", "--every-form", "--jobs", JOBS])
         .args(["--confirm", "--confirm-ipv6", &over_ipv6.join(",")])
         .args(sampled)
+        .arg("--record-healthy")
+        .arg(&healthy)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

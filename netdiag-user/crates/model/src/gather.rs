@@ -123,8 +123,7 @@ impl Want {
             | Self::Ipam
             | Self::PodNetworks
             | Self::Runtime
-            | Self::Security(_)
-            | Self::Stack(_) => SELDOM,
+            | Self::Security(_) => SELDOM,
             _ => AGAIN,
         };
         usual.max(cost.rest())

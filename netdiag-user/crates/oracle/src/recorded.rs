@@ -325,13 +325,19 @@ fn walked<'w>(
         let line = format!("{held:?}: {what}{source} to {destination}: {why}");
         (held, Some(line))
     };
-    let Some(Ways { request, all }) = ways(facts, prepared, of) else {
+    let Some(Ways {
+        request,
+        all,
+        lacks,
+    }) = ways(facts, prepared, of)
+    else {
         return (Held::Unknown, None);
     };
     let each: Vec<Vec<&Step<'w>>> = all.iter().map(ends).collect();
     let told_of = all.iter().zip(&each).map(|(way, ends)| held(way, ends));
     let seen = match told_of.reduce(Result::or) {
         Some(Ok(())) => return (Held::Agrees, None),
+        _ if lacks => return told(Held::Unknown, "its answer begins elsewhere".into()),
         Some(Err(seen)) => seen,
         None => "its question comes nowhere".into(),
     };

@@ -128,7 +128,12 @@ impl Agreement {
         since: u64,
     ) {
         let of = (Conversation::of(facts, &journey.flow), 0);
-        let Some(Ways { request, all }) = ways(facts, prepared, of) else {
+        let Some(Ways {
+            request,
+            all,
+            lacks,
+        }) = ways(facts, prepared, of)
+        else {
             return;
         };
         let mut otherwise = Vec::new();
@@ -137,6 +142,9 @@ impl Agreement {
                 Ok(()) => return self.agrees(way),
                 Err(why) => otherwise.push((way, why)),
             }
+        }
+        if lacks {
+            return self.count(Station::Link, Held::Unknown);
         }
         // An answer to a question that comes nowhere.
         if all.is_empty() {

@@ -10,7 +10,9 @@ use netdiag_forwarding::{
 use crate::{
     facts::{Facts, HopFlow},
     model::{
-        flow::{self, TCP},
+        address::to_wire,
+        flow::{self, TCP, UDP},
+        path::KnownBy,
         world::{End, Netns, World, device::Mac},
     },
 };
@@ -42,6 +44,33 @@ impl Conversation {
         let sent = facts.legs().translated(&self.first);
         sent.map_or(self.first, |(sent, _)| sent).reversed()
     }
+
+    /// The same where it comes as it was computed to; nothing where conntrack says that it is another. What is inferred of
+    /// a translation may be another connection's.
+    fn answered_as(&self, facts: &Facts<'_>, came: &Packet) -> Option<FlowKey> {
+        let seen = self.answered(facts);
+        // What a tunnel carries is as it was put in.
+        if came.carries.is_some() {
+            return Some(seen);
+        }
+        let answer = (came.destination, came.source);
+        let known = facts.legs().translated(&self.first);
+        if known.is_some_and(|(_, by)| by == KnownBy::Conntrack) {
+            return (flow::ends(&seen) == answer).then_some(seen);
+        }
+        let mut of_packet = FlowKey {
+            source: to_wire(came.destination),
+            destination: to_wire(came.source),
+            ..seen
+        };
+        if matches!(seen.protocol, TCP | UDP) {
+            of_packet.source_port = came.dport;
+            if came.chosen.is_none() {
+                of_packet.destination_port = came.sport;
+            }
+        }
+        Some(of_packet)
+    }
 }
 
 /// Of a packet.
@@ -58,6 +87,8 @@ pub struct Ways<'w> {
     pub request: Walk<'w>,
     /// Of the direction that was asked for: of an answer one from wherever the first packet may have come to, if anywhere.
     pub all: Vec<Walk<'w>>,
+    /// There are others, of which nobody knows where they begin.
+    pub lacks: bool,
 }
 
 /// Those of packets of that size; nothing where nobody knows where the first began.
@@ -72,11 +103,15 @@ pub fn ways<'w>(
         false => Size::Seen(largest),
     };
     let request = request(facts, prepared, (conversation, size))?;
-    let all = match conversation.answer {
+    let (all, lacks) = match conversation.answer {
         true => answers(facts, prepared, of, &request),
-        false => vec![request.clone()],
+        false => (vec![request.clone()], false),
     };
-    Some(Ways { request, all })
+    Some(Ways {
+        request,
+        all,
+        lacks,
+    })
 }
 
 /// The way of its first packet; nothing where nobody knows where it began.
@@ -90,32 +125,33 @@ fn request<'w>(
     Some(walk_after(prepared, &Memory::default(), start, packet))
 }
 
-/// Those of its answer, from wherever the first packet may have come to.
+/// Those of its answer, from wherever the first packet may have come to; and whether some are not known that begin at
+/// others.
 fn answers<'w>(
     facts: &Facts<'_>,
     prepared: &'w Prepared<'w>,
     (of, largest): (Conversation, u32),
     request: &Walk<'_>,
-) -> Vec<Walk<'w>> {
-    let answer = of.answered(facts);
-    let (source, destination) = flow::ends(&answer);
+) -> (Vec<Walk<'w>>, bool) {
     let mut came = Vec::new();
     arrived(request, Memory::default(), &mut came);
-    // What a tunnel carries is as it was put in.
-    let as_seen = came.into_iter().filter(|(step, _)| {
-        let packet = &step.packet;
-        let ends = (packet.destination, packet.source);
-        packet.carries.is_some() || ends == (source, destination)
-    });
-    let begun = as_seen.filter_map(|(step, memory)| {
-        let start = match step.does {
-            Does::Delivers => Start::Socket(sender(step.netns)),
-            _ => start(facts, prepared.world, &answer)?,
+    let (mut all, mut lacks) = (Vec::new(), false);
+    for (step, memory) in came {
+        let Some(answer) = of.answered_as(facts, &step.packet) else {
+            continue;
+        };
+        let begins = match step.does {
+            Does::Delivers => Some(Start::Socket(sender(step.netns))),
+            _ => start(facts, prepared.world, &answer),
+        };
+        let Some(begins) = begins else {
+            lacks = true;
+            continue;
         };
         let packet = packet(facts, &answer, (Size::Seen(largest), true));
-        Some(walk_after(prepared, &memory, start, packet))
-    });
-    begun.collect()
+        all.push(walk_after(prepared, &memory, begins, packet));
+    }
+    (all, lacks)
 }
 
 /// Where it came to, with what its way there taught.

@@ -95,6 +95,15 @@ pub struct RunArgs {
     /// Let a netdiag in every node keep what it saw, as SCENARIO.NODE.ndr in this folder.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["all", "every_form", "repeat", "exec", "record"])]
     pub record_all: Option<std::path::PathBuf>,
+    /// Keep what netdiag saw of those without a fault, as SCENARIO.FAMILY.ndr in this folder.
+    #[arg(
+        long,
+        value_name = "DIR",
+        requires = "every_form",
+        conflicts_with = "repeat",
+        hide = true
+    )]
+    pub record_healthy: Option<std::path::PathBuf>,
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     pub output: Format,
     /// Run this command in the diagnosing node instead of netdiag, with the traffic going on.
