@@ -12,26 +12,38 @@ use crate::{
     oracle, paths,
     setup::{self, Way},
     sh::{is_root, output, run, say},
+    test::scenarios,
 };
 
 /// Incidents whose packets die at a station that is walked, or leave for where they do: of links, routes, rules, neighbours,
-/// sizes, tunnels.
-const INCIDENTS: [&str; 11] = [
+/// sizes, tunnels, sockets.
+const INCIDENTS: [&str; 20] = [
+    "checksum-offload",
+    "duplicate-address",
     "forwarding-disabled",
+    "link-failure",
+    "listen-backlog-overflow",
+    "loopback-only-listener",
     "neighbour-failed",
     "no-route",
+    "not-listening",
+    "overlay-blocked",
     "overlay-port-or-vni-mismatch",
+    "overlay-wrong-interface",
     "pmtu-black-hole",
     "pod-mtu-too-large",
     "pod-route-missing",
     "rp-filter-drop",
     "rule-refuses",
+    "socket-buffer-overflow",
     "vxlan-mtu-too-large",
     "vxlan-source-mismatch",
 ];
 /// The same of rules: what they take, and what becomes of Services' packets.
-const OF_RULES: [&str; 10] = [
+const OF_RULES: [&str; 14] = [
     "bridge-nf-disabled",
+    "conntrack-full",
+    "conntrack-insert-race",
     "dns-blocked",
     "firewall-drop",
     "hairpin-off",
@@ -41,18 +53,42 @@ const OF_RULES: [&str; 10] = [
     "service-local-only",
     "service-no-endpoints",
     "service-stale-endpoint",
+    "sidecar-blocked",
+    "sidecar-without-dns",
 ];
-/// Those of these that are in a sample.
-const SOME_OF_RULES: [&str; 4] = [
+/// Those of all that are in a sample.
+const SOME: [&str; 15] = [
     "firewall-drop",
+    "forwarding-disabled",
     "hairpin-off",
+    "neighbour-failed",
+    "no-route",
+    "overlay-port-or-vni-mismatch",
+    "pmtu-black-hole",
+    "pod-mtu-too-large",
+    "pod-route-missing",
+    "rp-filter-drop",
+    "rule-refuses",
     "service-firewalled",
     "service-no-endpoints",
+    "vxlan-mtu-too-large",
+    "vxlan-source-mismatch",
 ];
-/// Those of all that are stood up over IPv6, too, in a sample.
-const OVER_IPV6: [&str; 3] = ["no-route", "pod-mtu-too-large", "service-local-only"];
+/// Those that are stood up over IPv6, too, in a sample.
+const SOME_OVER_IPV6: [&str; 3] = ["no-route", "pod-mtu-too-large", "service-local-only"];
 /// The one that IPv6 does not have.
 const IPV4_ALONE: &str = "rp-filter-drop";
+
+/// What has to go as computed in each of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// What fails.
+    Fails,
+    /// What lives beside a fault that no packet dies of.
+    LivesBeside,
+    /// What lives where nothing fails.
+    Lives,
+}
 
 pub fn command(via: Option<Way>) -> Result<ExitCode> {
     if !is_root() {
@@ -62,22 +98,33 @@ pub fn command(via: Option<Way>) -> Result<ExitCode> {
     build::kernel_side(&tools)?;
     let netdiag = build::user_side(Profile::Release)?;
     oracle::build()?;
-    let all = [INCIDENTS.as_slice(), &OF_RULES].concat();
-    let six = all.iter().copied().filter(|it| *it != IPV4_ALONE);
-    let six: Vec<&str> = six.collect();
-    held(&netdiag, &all, &six)?;
+    let fail = [INCIDENTS.as_slice(), &OF_RULES].concat();
+    let all = scenarios::list(&netdiag)?;
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let beside: Vec<&str> = all
+        .iter()
+        .copied()
+        .filter(|it| !fail.contains(it))
+        .collect();
+    for ipv6 in [false, true] {
+        for (what, names) in [
+            (What::Fails, &fail),
+            (What::LivesBeside, &beside),
+            (What::Lives, &all),
+        ] {
+            let names = names.iter().filter(|it| !(ipv6 && **it == IPV4_ALONE));
+            held(&netdiag, what, ipv6, &names.copied().collect::<Vec<_>>())?;
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The same with less over IPv6, for a test that has built both, and what the lab's runs without a fault left in
-/// [`healthy`].
+/// Of some incidents, for a test that has built both, and of what the lab's runs without a fault left in [`healthy`].
 pub fn sample(netdiag: &Path) -> Result<()> {
-    let some = [INCIDENTS.as_slice(), &SOME_OF_RULES].concat();
-    held(netdiag, &some, &OVER_IPV6)?;
+    held(netdiag, What::Fails, false, &SOME)?;
+    held(netdiag, What::Fails, true, &SOME_OVER_IPV6)?;
     say("ways where nothing fails:");
-    let mut command = Command::new(oracle::path());
-    let recorded = recordings(&healthy())?;
-    run(command.args(["--living", "--recorded"]).args(recorded))
+    compare(&healthy(), What::Lives)
 }
 
 /// Where the lab keeps what it saw where nothing fails.
@@ -85,24 +132,35 @@ pub fn healthy() -> PathBuf {
     paths::target().join("walked/healthy")
 }
 
-fn held(netdiag: &Path, over_ipv4: &[&str], over_ipv6: &[&str]) -> Result<()> {
-    let folder = paths::target().join("walked");
-    for (family, names) in [("ipv4", over_ipv4), ("ipv6", over_ipv6)] {
-        let folder = folder.join(family);
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).context("making a folder for recordings")?;
-        for name in names {
-            record(netdiag, name, family == "ipv6", &folder)?;
-        }
-        say(&format!("ways over {family}:"));
-        let mut command = Command::new(oracle::path());
-        command.arg("--recorded").args(recordings(&folder)?);
-        run(&mut command)?;
+fn held(netdiag: &Path, what: What, ipv6: bool, names: &[&str]) -> Result<()> {
+    let family = if ipv6 { "ipv6" } else { "ipv4" };
+    let (folder, title) = match what {
+        What::Fails => ("fails", "of what fails"),
+        What::LivesBeside => ("beside", "beside what fails"),
+        What::Lives => ("lives", "where nothing fails"),
+    };
+    let folder = paths::target().join("walked").join(family).join(folder);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).context("making a folder for recordings")?;
+    for name in names {
+        record(netdiag, name, (what, ipv6), &folder)?;
     }
-    Ok(())
+    say(&format!("ways {title}, over {family}:"));
+    compare(&folder, what)
 }
 
-fn record(netdiag: &Path, name: &str, ipv6: bool, folder: &Path) -> Result<()> {
+fn compare(folder: &Path, what: What) -> Result<()> {
+    let mut command = Command::new(oracle::path());
+    if what != What::Fails {
+        command.arg("--living");
+    }
+    command.arg("--recorded").args(recordings(folder)?);
+    run(&mut command)
+}
+
+/// What this machine cannot host is left out where packets need not die of it, and said.
+fn record(netdiag: &Path, name: &str, (what, ipv6): (What, bool), folder: &Path) -> Result<()> {
+    const SKIPPED: i32 = 3;
     let mut command = Command::new(netdiag);
     command
         .args(["lab", "run", name, "--quiet", "--record-all"])
@@ -110,7 +168,14 @@ fn record(netdiag: &Path, name: &str, ipv6: bool, folder: &Path) -> Result<()> {
     if ipv6 {
         command.arg("--ipv6");
     }
+    if what == What::Lives && name != "healthy" {
+        command.arg("--healthy");
+    }
     let output = output(&mut command)?;
+    if output.status.code() == Some(SKIPPED) && what != What::Fails {
+        say(&format!("{name} is left out: this machine cannot host it"));
+        return Ok(());
+    }
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stdout);
         bail!("{name} could not be recorded ({}):\n{said}", output.status);

@@ -2,6 +2,7 @@
 //! station where the kernel dropped it, those of what was answered have to pass where they were seen.
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
@@ -26,6 +27,7 @@ use netdiag_pipeline::{
     facts::{Facts, Loss},
     journey::Journey,
     scene::Scene,
+    spent::spent,
 };
 use netdiag_recording::Replay;
 
@@ -40,6 +42,8 @@ const LATER: [Station; 3] = [Station::Program, Station::Xfrm, Station::Queue];
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Held {
     Agrees,
+    /// It passes as computed, at a station whose resource was spent there: its counter moved.
+    Spent,
     Contradicts,
     Unknown,
     /// It died at a station that is not walked yet, or where nothing tells which it is.
@@ -47,8 +51,9 @@ pub enum Held {
 }
 
 impl Held {
-    const ALL: [(Self, &str); 4] = [
+    const ALL: [(Self, &str); 5] = [
         (Self::Agrees, "as computed"),
+        (Self::Spent, "for want of room"),
         (Self::Contradicts, "otherwise"),
         (Self::Unknown, "unknown"),
         (Self::NotModelled, "not modelled"),
@@ -199,6 +204,10 @@ fn is_cut(way: &Walk<'_>) -> bool {
     })
 }
 
+fn arrives(step: &&Step<'_>) -> bool {
+    matches!(step.does, Does::Delivers)
+}
+
 fn leaves(step: &&Step<'_>) -> bool {
     matches!(step.does, Does::Leaves { .. })
 }
@@ -220,19 +229,34 @@ fn is_lost(facts: &Facts<'_>, prepared: &Prepared<'_>, flow: &FlowKey) -> Line {
             facts,
             prepared,
             (Conversation { first, answer }, 0),
-            |_, ends| {
-                let arrives = ends.iter().any(|step| matches!(step.does, Does::Delivers));
-                match arrives {
-                    true => Err("nobody answers, and an answer would arrive".into()),
-                    false => Ok(()),
-                }
+            |_, ends| match ends.iter().any(arrives) {
+                true => Err("nobody answers, and an answer would arrive".into()),
+                false => Ok(()),
             },
         )
     };
     match lost(false) {
-        (Held::Contradicts, _) => lost(true),
+        (Held::Contradicts, _) => match lost(true) {
+            (Held::Contradicts, _) if is_full(facts, prepared, flow) => (Held::Spent, None),
+            otherwise => otherwise,
+        },
         otherwise => otherwise,
     }
+}
+
+/// Whether who takes it had no room.
+fn is_full(facts: &Facts<'_>, prepared: &Prepared<'_>, flow: &FlowKey) -> bool {
+    let first = *flow;
+    let of = Conversation {
+        first,
+        answer: false,
+    };
+    let way = ways(facts, prepared, (of, 0));
+    way.is_some_and(|way| {
+        let ends = ends(&way.request);
+        let mut arrived = ends.iter().filter(|step| arrives(step));
+        arrived.any(|step| spent(facts, step.netns, Station::Socket) > 0)
+    })
 }
 
 /// Whether it ended where it died.
@@ -253,7 +277,9 @@ fn died(facts: &Facts<'_>, prepared: &Prepared<'_>, loss: &Loss) -> Line {
         loss.reason, loss.location, loss.key.netns
     );
     let of = (Conversation::of(facts, flow), loss.dropped.largest);
+    let passes = Cell::new(false);
     let (held, line) = walked(facts, prepared, of, |_, ends| {
+        passes.set(passes.get() || ends.iter().any(|step| leaves(step) || arrives(step)));
         let as_seen = |step: &&Step<'_>| {
             // Which sockets there are nobody read: it has to come that far.
             let ends = match step.station {
@@ -264,6 +290,10 @@ fn died(facts: &Facts<'_>, prepared: &Prepared<'_>, loss: &Loss) -> Line {
         };
         ends.iter().any(as_seen).then_some(()).ok_or(String::new())
     });
+    let spent = |at: &Station| spent(facts, loss.key.netns, *at) > 0;
+    if held == Held::Contradicts && passes.get() && stations.iter().any(spent) {
+        return (Held::Spent, None);
+    }
     (held, line.map(|line| format!("{line}; {what}")))
 }
 
@@ -386,7 +416,8 @@ pub fn report(paths: &[PathBuf], tell: bool, living: bool) -> Result<bool> {
             true => [Of::Living].as_slice(),
             false => &[Of::Dead, Of::Large, Of::Silent],
         };
-        good &= expected.iter().any(|of| report.of(*of, Held::Agrees) > 0);
+        let as_told = |of: &Of| report.of(*of, Held::Agrees) + report.of(*of, Held::Spent) > 0;
+        good &= expected.iter().any(as_told);
     }
     crate::say(format_args!("{} recordings{all}", paths.len()));
     let otherwise = Of::ALL.map(|(of, _)| all.of(of, Held::Contradicts));

@@ -19,6 +19,7 @@ pub mod picture;
 pub mod samples;
 pub mod scene;
 pub mod since;
+pub mod spent;
 pub mod success;
 pub mod taker;
 #[cfg(any(test, feature = "testing"))]
