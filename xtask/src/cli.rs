@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use crate::{
     bench,
     build::{self, Profile},
-    by_hand, check, dist, r#gen, lab_commands, oracle, pairs, programs, record, run, setup, test,
-    vm, walked,
+    by_hand, check, dist, fuzz, r#gen, lab_commands, oracle, pairs, programs, record, run, setup,
+    test, vm, walked,
 };
 
 #[derive(Parser)]
@@ -109,6 +109,16 @@ enum Task {
         #[command(flatten)]
         setup: Setup,
     },
+    /// Feed what reads strangers' bytes with libFuzzer's, each target so long
+    Fuzz {
+        #[command(flatten)]
+        setup: Setup,
+        /// One of them alone
+        #[arg(value_parser = PossibleValuesParser::new(fuzz::TARGETS))]
+        target: Option<String>,
+        #[arg(long, default_value_t = 60, value_name = "N")]
+        seconds: u64,
+    },
     /// Measure what netdiag costs here, beside nothing and empty programs
     Bench {
         #[command(flatten)]
@@ -206,6 +216,11 @@ pub fn main() -> Result<ExitCode> {
         Task::LabPairs { setup, options } => pairs::command(setup.via, &options),
         Task::Oracle { options } => oracle::command(&options),
         Task::Walked { setup } => walked::command(setup.via),
+        Task::Fuzz {
+            setup,
+            target,
+            seconds,
+        } => fuzz::command(setup.via, target.as_deref(), seconds),
         Task::Programs { setup, options } => programs::command(setup.via, &options),
         Task::Bench { setup, options } => bench::command(setup.via, &options),
         Task::Dist { setup, options } => dist::command(setup.via, &options),

@@ -5,6 +5,7 @@ mod by_hand;
 mod check;
 mod cli;
 mod dist;
+mod fuzz;
 mod r#gen;
 mod jobs;
 mod lab_commands;

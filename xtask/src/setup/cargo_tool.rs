@@ -30,6 +30,13 @@ pub const CYCLONEDX: Tool = Tool {
     does: "lists what the program is made of",
 };
 
+/// Builds with libFuzzer and runs it.
+pub const FUZZ: Tool = Tool {
+    name: "cargo-fuzz",
+    version: "0.13.2",
+    does: "builds with libFuzzer",
+};
+
 impl Tool {
     pub fn ensure(&self) -> Result<PathBuf> {
         match self.find() {

@@ -1,6 +1,8 @@
 //! The rules of nf_tables with all that they ask for (include/uapi/linux/netfilter/{nfnetlink,nf_tables}.h), and those of
 //! iptables' own tables beside them.
 pub mod attributes;
+#[cfg(any(test, feature = "bodies"))]
+pub mod bodies;
 pub mod expression;
 mod ipset;
 pub mod legacy;

@@ -1,7 +1,7 @@
 //! Tables of iptables' own (net/ipv4/netfilter/ip_tables.c, net/ipv6/netfilter/ip6_tables.c), as the kernel hands them
 //! over: one table at once, its chains in one row of bytes. Asking for a table makes it, so that only those are asked for
 //! that are there.
-mod entries;
+pub mod entries;
 #[cfg(test)]
 mod tests;
 

@@ -3,7 +3,7 @@ use std::io::Write as _;
 use fastrand::Rng;
 use nix::sched::{CloneFlags, unshare};
 
-use super::{Most, expression, read, set};
+use super::{Most, bodies, expression, read, set};
 use crate::{
     gather::netlink::nla,
     model::{
@@ -213,11 +213,24 @@ fn no_attribute_is_too_strange() {
         let again: Expression = serde_json::from_str(&kept).expect("it is read");
         assert_eq!(again, read);
         let all = any(&mut rng, 4);
-        expression::all(&all);
+        bodies::nf_tables(&[any(&mut rng, 4), nla(1, &of)].concat());
         if let Some(mut set) = set::set(&all) {
             let mut left = 3;
             let _ = set::elements(&mut set, &any(&mut rng, 4), &mut left, true);
             assert!(set.elements.len() <= 3);
         }
+    }
+}
+
+#[test]
+fn no_match_or_target_is_too_strange() {
+    let mut rng = Rng::with_seed(9);
+    for _ in 0..20_000 {
+        let length = rng.usize(0..160);
+        let few = rng.bool();
+        let byte = |rng: &mut Rng| if few { rng.u8(0..5) } else { rng.u8(..) };
+        let mut bytes: Vec<u8> = (0..length).map(|_| byte(&mut rng)).collect();
+        bytes.insert(0, rng.u8(..));
+        bodies::xtables(&bytes);
     }
 }

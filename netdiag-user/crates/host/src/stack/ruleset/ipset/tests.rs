@@ -8,7 +8,7 @@ use crate::{
         Known, Why,
         ruleset::{IpsetPart, Ruleset},
     },
-    stack::ruleset::{Most, read},
+    stack::ruleset::{Most, bodies, read},
     sys::program::Program,
 };
 
@@ -127,6 +127,7 @@ fn bytes_of_no_set_are_none() {
         let (mut sets, mut left) = (Vec::new(), 5);
         told(&mut sets, &message, &mut left);
         made += sets.len();
+        bodies::ipsets(&message);
     }
     assert!(made > 0, "nothing was ever a set");
 }

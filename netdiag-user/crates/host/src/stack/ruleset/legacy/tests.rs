@@ -10,6 +10,7 @@ use crate::{
         netfilter::Family,
         world::ruleset::{Chain, ChainKind, Data, Expression, Hook, Table, Verdict},
     },
+    stack::ruleset::bodies,
     sys::program::Program,
 };
 
@@ -169,6 +170,7 @@ fn bytes_of_no_table_are_none() {
         let about: Vec<u8> = (0..Info::SIZE).map(|_| rng.u8(0..3)).collect();
         let info = Info::of(&about).expect("long enough");
         let ipv6 = rng.bool();
+        bodies::legacy(&[about, bytes.clone()].concat());
         made += usize::from(entries::table(ipv6, "filter", &info, &bytes).is_some());
     }
     assert!(made > 0, "nothing was ever a table");
