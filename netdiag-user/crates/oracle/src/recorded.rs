@@ -53,7 +53,7 @@ pub enum Held {
 impl Held {
     const ALL: [(Self, &str); 5] = [
         (Self::Agrees, "as computed"),
-        (Self::Spent, "for want of room"),
+        (Self::Spent, "out of room"),
         (Self::Contradicts, "otherwise"),
         (Self::Unknown, "unknown"),
         (Self::NotModelled, "not modelled"),
