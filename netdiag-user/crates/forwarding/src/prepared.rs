@@ -5,9 +5,10 @@ use std::{
 };
 
 use netdiag_model::{
+    link_filters::LinkHook,
     netfilter::Family,
     world::{
-        End, Netns, Stack, World,
+        AtLink, End, Known, Netns, Stack, Why, World,
         address::Address,
         conf::{Of4, Of6, Settings},
         device::{Device, Kind},
@@ -219,6 +220,28 @@ impl<'w> Space<'w> {
                 "rules of bridges, ARP or devices".into(),
             )),
             false => Ok(()),
+        }
+    }
+
+    /// That nothing else is shown what comes in at a device, or leaves by it. What earlier recordings do not tell was not
+    /// there.
+    pub(crate) fn shows(&self, device: &Device, comes: bool) -> Result<(), Unknown> {
+        let all = match &self.stack.at_links {
+            Known::Is(all) => all,
+            Known::Not(Why::NotAsked) => return Ok(()),
+            Known::Partly(_, why) | Known::Not(why) => {
+                return Err(Unknown::NotRead("filters of links", why.clone()));
+            }
+        };
+        let here =
+            |one: &&AtLink| one.device == device.index && (one.hook != LinkHook::Egress) == comes;
+        match all.iter().find(here) {
+            None => Ok(()),
+            Some(one) => Err(Unknown::NotModelled(format!(
+                "a filter at {} of {}",
+                one.hook.side(),
+                device.name
+            ))),
         }
     }
 

@@ -333,6 +333,7 @@ impl<'w> Walker<'w> {
         packet: Packet,
     ) -> Result<(), Unknown> {
         space.passes_links()?;
+        space.shows(device, true)?;
         let does = Does::Comes {
             device: device.index,
         };

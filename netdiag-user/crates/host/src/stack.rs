@@ -2,6 +2,7 @@
 //! walk of a packet is computed from. Nothing is judged here, and nothing left out but what the
 //! kernel will not say, which is said.
 mod addresses;
+mod at_links;
 mod bonds;
 mod conf;
 mod devices;
@@ -46,6 +47,7 @@ pub fn read(root: &Path, most: &Most) -> Stack {
         proxied: known(neighbours::proxied(most.others)),
         fdb: known(neighbours::fdb(most.others)),
         settings: settings::read(root),
+        at_links: at_links::read(),
         ruleset: most.ruleset.map(ruleset::read).unwrap_or_default(),
         devices,
         nodes_id: nsids::of_own(),

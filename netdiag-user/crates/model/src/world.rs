@@ -7,6 +7,8 @@ use std::{
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::link_filters::LinkHook;
+
 pub mod address;
 mod beside;
 pub mod conf;
@@ -112,6 +114,10 @@ pub struct Stack {
         serialize_with = "recorded"
     )]
     pub ruleset: Known<Arc<Ruleset>>,
+    /// What is shown the packets of a link beside netdiag's own programs, and may drop them, change them or send them
+    /// elsewhere.
+    #[serde(default, skip_serializing_if = "is_not_asked")]
+    pub at_links: Known<Vec<AtLink>>,
     /// By which id its links name the node's namespace, where they lead there (`lower_netnsid`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes_id: Option<i32>,
@@ -119,6 +125,16 @@ pub struct Stack {
     pub moment: u64,
     /// How many readings before this one found something else.
     pub generation: u64,
+}
+
+/// A filter of tc or a program of eBPF at one side of a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AtLink {
+    pub device: u32,
+    pub hook: LinkHook,
+    /// As its maker called it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
 }
 
 fn is_not_asked<T>(known: &Known<T>) -> bool {

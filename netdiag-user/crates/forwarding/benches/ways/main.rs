@@ -298,6 +298,7 @@ fn stack(
             ..Settings::default()
         }),
         nodes_id: None,
+        at_links: Known::Is(Vec::new()),
         moment: 0,
         generation: 0,
     }

@@ -27,6 +27,7 @@ impl<'w> Walker<'w> {
         packet: Packet,
     ) -> Going<'w> {
         space.passes_links()?;
+        space.shows(device, false)?;
         let subject = Some(Subject::Device(device));
         let how = match (device.flags.up, device.lower_up) {
             (false, _) => Some(How::DeviceDown),

@@ -66,6 +66,15 @@ pub fn filters(root: &Path, netns: u32) -> Result<super::Found<Vec<LinkFilter>>>
     Ok((all, left.into_iter().chain(unseen).collect()))
 }
 
+/// Those of this thread's namespace, and whether there are more, without what their counters do.
+pub(crate) fn present() -> Result<(Vec<LinkFilter>, bool)> {
+    let (all, beyond) = listed()?;
+    let mut all = named(all, |_| None)?;
+    let more = beyond || all.len() > TOLD;
+    all.truncate(TOLD);
+    Ok((all, more))
+}
+
 /// Whose programs have such names, where root alone can attach any.
 fn dataplane(name: &str, aws: bool) -> Option<Dataplane> {
     if name.starts_with("cil_") {
@@ -81,7 +90,7 @@ fn dataplane(name: &str, aws: bool) -> Option<Dataplane> {
 /// All of this thread's namespace, with what their counters moved by meanwhile, and whether there
 /// are more.
 fn watched() -> Result<(Vec<Found>, bool)> {
-    let (mut all, mut beyond) = tc()?;
+    let (mut all, beyond) = tc()?;
     if all.iter().any(|f| f.dropped.is_some()) {
         thread::sleep(BETWEEN);
         let counts: BTreeMap<_, _> = all.iter().map(|f| (f.key(), f.dropped)).collect();
@@ -93,8 +102,22 @@ fn watched() -> Result<(Vec<Found>, bool)> {
             found.moved = moved.unwrap_or(0);
         }
     }
+    let (mut programs, more) = programs()?;
+    hold(&mut programs);
+    all.extend(programs);
+    Ok((all, beyond || more))
+}
+
+fn listed() -> Result<(Vec<Found>, bool)> {
+    let (mut all, beyond) = tc()?;
+    let (programs, more) = programs()?;
+    all.extend(programs);
+    Ok((all, beyond || more))
+}
+
+fn programs() -> Result<(Vec<Found>, bool)> {
     let mut links = Vec::new();
-    beyond |= ask(&Request::links(), |message| {
+    let beyond = ask(&Request::links(), |message| {
         links.extend(parse::link(message))
     })?;
     let mut programs = Vec::new();
@@ -106,9 +129,7 @@ fn watched() -> Result<(Vec<Found>, bool)> {
         };
         programs.extend(xdp.into_iter().map(found));
     }
-    hold(&mut programs);
-    all.extend(programs);
-    Ok((all, beyond))
+    Ok((programs, beyond))
 }
 
 fn tc() -> Result<(Vec<Found>, bool)> {

@@ -5,7 +5,7 @@ pub mod etcd;
 pub(crate) mod inet_diag;
 mod interception;
 mod ipam;
-mod link_filters;
+pub(crate) mod link_filters;
 mod manifest;
 mod memory;
 pub(crate) mod netlink;

@@ -27,6 +27,7 @@ pub fn stack(node: &Node) -> Stack {
     let devices = devices(node);
     Stack {
         nodes_id: None,
+        at_links: Known::default(),
         addresses: Known::Is(addresses(node)),
         rules: Known::Is(rules(node)),
         routes: Known::Is(node.routes.iter().map(route).collect()),

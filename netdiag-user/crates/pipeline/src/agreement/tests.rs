@@ -6,10 +6,11 @@ use super::*;
 use crate::{
     model::{
         gather::Piece,
+        link_filters::LinkHook,
         node::{LOCAL, LinkKind, Node, RouteKind},
         observation::Observation,
         world::{
-            Known, Stack, of_node,
+            AtLink, Known, Stack, of_node,
             rule::{Action, Rule},
             ruleset::Ruleset,
         },
@@ -125,6 +126,24 @@ fn what_passes_twice_where_it_is_refused_is_distrusted() {
     let later = talks(40_003, 300 + BELIEVED);
     read(&mut agreement, &later, state(&node, 250 + BELIEVED, None));
     assert!(rows(&agreement).is_empty(), "it is long ago");
+}
+
+/// Another dataplane's program may send packets anywhere.
+#[test]
+fn what_a_program_may_turn_is_unknown() {
+    let mut agreement = Agreement::default();
+    let mut stack = state(&node(), 50, None);
+    stack.at_links = Known::Is(vec![AtLink {
+        device: UPLINK,
+        hook: LinkHook::Ingress,
+        program: Some("cil_from_netdev".into()),
+    }]);
+    read(&mut agreement, &talks(40_000, 100), stack);
+    let counts = agreement.counts();
+    // The question leaves as computed; its answer comes in there.
+    assert!(of(&agreement, Held::Agreed) > 0, "{counts:?}");
+    assert!(of(&agreement, Held::Unknown) > 0, "{counts:?}");
+    assert_eq!(of(&agreement, Held::Contradicted), 0, "{counts:?}");
 }
 
 #[test]

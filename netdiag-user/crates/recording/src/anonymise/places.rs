@@ -22,9 +22,10 @@ pub enum Kind {
 use self::Kind::{Kernel, Label, Name, Release, Setting, Text, Time};
 
 /// A member that is new stands here after somebody thought about it; until then it is a name.
-const PLACES: [(&str, &str, Kind); 162] = [
+const PLACES: [(&str, &str, Kind); 163] = [
     ("Address", "broadcast", Text),
     ("Address", "peer", Text),
+    ("AtLink", "program", Name),
     ("Backend", "addresses", Text),
     ("Backend", "node", Name),
     ("Backend", "pod", Name),

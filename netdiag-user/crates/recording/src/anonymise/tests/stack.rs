@@ -3,9 +3,10 @@ use super::samples::{name, text};
 use crate::{
     model::{
         address::Prefix,
+        link_filters::LinkHook,
         netfilter::Family,
         world::{
-            Known, Stack, Why,
+            AtLink, Known, Stack, Why,
             address::{Address, Flags, Scope},
             device::{Device, Df, Flags as DeviceFlags, IpTunnel, Kind, Mac, Vxlan},
             neighbour::{FdbEntry, Neighbour, Proxied, State},
@@ -230,6 +231,11 @@ pub fn stack() -> Stack {
         }]),
         fdb: Known::Is(vec![entry()]),
         settings: Known::Not(Why::Refused(text())),
+        at_links: Known::Is(vec![AtLink {
+            device: 2,
+            hook: LinkHook::Egress,
+            program: Some(name()),
+        }]),
         ..Stack::default()
     }
 }
