@@ -331,7 +331,7 @@ fn is_plain(facts: &Facts<'_>, flow: &FlowKey) -> bool {
 fn arrived(facts: &Facts<'_>, prepared: &Prepared<'_>, journey: &Journey<'_>) -> Line {
     let of = (Conversation::of(facts, &journey.flow), 0);
     walked(facts, prepared, of, |way, _| {
-        agreement::seen(facts, journey, way).map_err(|otherwise| match otherwise {
+        agreement::seen(facts, prepared, journey, way).map_err(|otherwise| match otherwise {
             Otherwise::Refused => "it lives".into(),
             Otherwise::Elsewhere(missed) => format!("it lives, seen at {}", missed.join(", ")),
         })

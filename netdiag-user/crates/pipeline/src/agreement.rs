@@ -11,8 +11,8 @@ use netdiag_forwarding::{
 use netdiag_lang::{english, mark};
 
 use super::{
-    conversation::{Conversation, Ways, ends, ways},
-    facts::Facts,
+    conversation::{Conversation, Ways, ends, later, ways},
+    facts::{Facts, HopFlow},
     journey::Journey,
 };
 use crate::model::{
@@ -138,7 +138,7 @@ impl Agreement {
         };
         let mut otherwise = Vec::new();
         for way in &all {
-            match seen(facts, journey, way) {
+            match seen(facts, prepared, journey, way) {
                 Ok(()) => return self.agrees(way),
                 Err(why) => otherwise.push((way, why)),
             }
@@ -160,7 +160,7 @@ impl Agreement {
             return;
         }
         for (way, why) in &otherwise {
-            for step in blamed(facts, way, why) {
+            for step in blamed(facts, journey, (way, why)) {
                 self.count(step.station, Held::Contradicted);
                 self.doubt(Feature::of(prepared.world, step), since, facts.now);
             }
@@ -323,14 +323,36 @@ fn is_its_own(facts: &Facts<'_>, journey: &Journey<'_>) -> bool {
     !hop.egress() && (inside || side.lower == Some(hop.key.ifindex))
 }
 
-/// Whether every link that it was seen at is on its way, and that does not end before.
-pub fn seen(facts: &Facts<'_>, journey: &Journey<'_>, way: &Walk<'_>) -> Result<(), Otherwise> {
+/// Whether every link that it was seen at is on its first packet's way or its later ones', and that does not end before.
+pub fn seen(
+    facts: &Facts<'_>,
+    prepared: &Prepared<'_>,
+    journey: &Journey<'_>,
+    way: &Walk<'_>,
+) -> Result<(), Otherwise> {
     if ends(way).iter().all(|step| refuses(step)) {
         return Err(Otherwise::Refused);
     }
-    let passed = links(way, facts.node.netns);
+    on(facts, journey, &[way]).or_else(|why| {
+        let later = later(facts, prepared, Conversation::of(facts, &journey.flow));
+        let all: Vec<&Walk<'_>> = std::iter::once(way).chain(&later).collect();
+        on(facts, journey, &all).map_err(|_| why)
+    })
+}
+
+fn on(facts: &Facts<'_>, journey: &Journey<'_>, ways: &[&Walk<'_>]) -> Result<(), Otherwise> {
+    let own = facts.node.netns;
+    let each = ways.iter();
+    let passed: BTreeSet<_> = each.clone().flat_map(|way| links(way, own)).collect();
+    let left: BTreeSet<_> = each.flat_map(|way| left(way, own)).collect();
     let plain = journey.hops.iter().filter(|h| h.plain());
-    let missed = plain.filter(|h| !passed.contains(&(h.key.ifindex, h.egress())));
+    let at = |h: &HopFlow| (h.key.ifindex, h.egress());
+    // Where it left for what nobody read it may come back from.
+    let last = plain
+        .clone()
+        .position(|h| h.egress() && left.contains(&h.key.ifindex));
+    let until = last.map_or(usize::MAX, |last| last + 1);
+    let missed = plain.take(until).filter(|h| !passed.contains(&at(h)));
     let missed: Vec<String> = missed.map(|h| h.interface.clone()).collect();
     match missed.is_empty() {
         true => Ok(()),
@@ -338,20 +360,44 @@ pub fn seen(facts: &Facts<'_>, journey: &Journey<'_>, way: &Walk<'_>) -> Result<
     }
 }
 
+/// The devices of a namespace by which it leaves for where nothing is read.
+fn left(way: &Walk<'_>, netns: Netns) -> BTreeSet<u32> {
+    let here = ends(way).into_iter().filter(|step| step.netns == netns);
+    let left = here.filter_map(|step| match step.does {
+        Does::Leaves { device } => Some(device),
+        _ => None,
+    });
+    left.collect()
+}
+
 pub fn refuses(step: &Step<'_>) -> bool {
     matches!(step.does, Does::Refuses(_))
 }
 
-/// The steps that say otherwise: those that refuse it, or the node's that lead it elsewhere.
-fn blamed<'a, 'w>(facts: &Facts<'_>, way: &'a Walk<'w>, why: &Otherwise) -> Vec<&'a Step<'w>> {
+/// The steps that say otherwise: those that refuse it, or the first by which it would leave the node where it was not
+/// seen to.
+fn blamed<'a, 'w>(
+    facts: &Facts<'_>,
+    journey: &Journey<'_>,
+    (way, why): (&'a Walk<'w>, &Otherwise),
+) -> Vec<&'a Step<'w>> {
     match why {
         Otherwise::Refused => ends(way).into_iter().filter(|step| refuses(step)).collect(),
         Otherwise::Elsewhere(_) => {
-            let leads = |step: &&Step<'_>| {
-                step.netns == facts.node.netns
-                    && matches!(step.station, Station::Route | Station::Bridge)
+            let seen_at = |device: u32| {
+                let mut hops = journey.hops.iter();
+                hops.any(|h| h.egress() && h.key.ifindex == device)
             };
-            way.steps.iter().rfind(leads).into_iter().collect()
+            let unseen = |step: &&Step<'_>| match step.does {
+                Does::Sends { device, .. } | Does::Leaves { device } => !seen_at(device),
+                _ => false,
+            };
+            let mut here = way.steps.iter().filter(|s| s.netns == facts.node.netns);
+            here.clone()
+                .find(unseen)
+                .or(here.next_back())
+                .into_iter()
+                .collect()
         }
     }
 }

@@ -13,7 +13,10 @@ use crate::{
         address::to_wire,
         flow::{self, TCP, UDP},
         path::KnownBy,
-        world::{End, Netns, World, device::Mac},
+        world::{
+            End, Netns, World,
+            device::{Kind, Mac},
+        },
     },
 };
 
@@ -104,7 +107,10 @@ pub fn ways<'w>(
     };
     let request = request(facts, prepared, (conversation, size))?;
     let (all, lacks) = match conversation.answer {
-        true => answers(facts, prepared, of, &request),
+        true => {
+            let (all, lacks) = answers(facts, prepared, of, (&request, Memory::default()));
+            (all.into_iter().map(|(way, _)| way).collect(), lacks)
+        }
         false => (vec![request.clone()], false),
     };
     Some(Ways {
@@ -112,6 +118,35 @@ pub fn ways<'w>(
         all,
         lacks,
     })
+}
+
+/// Those of later packets of the same direction: what connection tracking noted of the first ones, and of what was
+/// answered, may lead them elsewhere (a mark that is restored).
+pub fn later<'w>(facts: &Facts<'_>, prepared: &'w Prepared<'w>, of: Conversation) -> Vec<Walk<'w>> {
+    const MOST: usize = 16;
+    let size = Size::Least;
+    let Some(first) = request(facts, prepared, (of, size)) else {
+        return Vec::new();
+    };
+    let Some(start) = start(facts, prepared.world, &of.first) else {
+        return Vec::new();
+    };
+    let packet = Packet {
+        tcp_flags: None,
+        ..packet(facts, &of.first, (size, false))
+    };
+    let (answered, _) = answers(facts, prepared, (of, 0), (&first, Memory::default()));
+    let second = answered.into_iter().take(MOST).flat_map(|(_, memory)| {
+        let way = walk_after(prepared, &memory, start, packet);
+        match of.answer {
+            false => vec![way],
+            true => {
+                let (all, _) = answers(facts, prepared, (of, 0), (&way, memory));
+                all.into_iter().map(|(way, _)| way).collect()
+            }
+        }
+    });
+    second.collect()
 }
 
 /// The way of its first packet; nothing where nobody knows where it began.
@@ -125,23 +160,27 @@ fn request<'w>(
     Some(walk_after(prepared, &Memory::default(), start, packet))
 }
 
-/// Those of its answer, from wherever the first packet may have come to; and whether some are not known that begin at
+/// Those of its answer, each with what it taught, from wherever the packet before may have come to; and whether some are not known that begin at
 /// others.
 fn answers<'w>(
     facts: &Facts<'_>,
     prepared: &'w Prepared<'w>,
     (of, largest): (Conversation, u32),
-    request: &Walk<'_>,
-) -> (Vec<Walk<'w>>, bool) {
+    (request, before): (&Walk<'_>, Memory),
+) -> (Vec<(Walk<'w>, Memory)>, bool) {
     let mut came = Vec::new();
-    arrived(request, Memory::default(), &mut came);
+    arrived(request, before, &mut came);
     let (mut all, mut lacks) = (Vec::new(), false);
     for (step, memory) in came {
         let Some(answer) = of.answered_as(facts, &step.packet) else {
             continue;
         };
         let begins = match step.does {
-            Does::Delivers => Some(Start::Socket(sender(step.netns))),
+            // It answers as whom it was asked, whoever has that address.
+            Does::Delivers => Some(Start::Socket(Sender {
+                any_source: true,
+                ..sender(step.netns)
+            })),
             _ => start(facts, prepared.world, &answer),
         };
         let Some(begins) = begins else {
@@ -149,7 +188,9 @@ fn answers<'w>(
             continue;
         };
         let packet = packet(facts, &answer, (Size::Seen(largest), true));
-        all.push(walk_after(prepared, &memory, begins, packet));
+        let way = walk_after(prepared, &memory, begins, packet);
+        let memory = memory.with(&way);
+        all.push((way, memory));
     }
     (all, lacks)
 }
@@ -208,7 +249,12 @@ fn start(facts: &Facts<'_>, world: &World, flow: &FlowKey) -> Option<Start> {
                 netns: facts.node.netns,
                 index: hop.key.ifindex,
             };
-            let to = world.device(end)?.mac.unwrap_or(Mac::BROADCAST);
+            let device = world.device(end)?;
+            // By which of its ports it came, what a bridge gave its host does not tell.
+            if matches!(device.kind, Kind::Bridge(_)) {
+                return None;
+            }
+            let to = device.mac.unwrap_or(Mac::BROADCAST);
             Some(Start::Device(end, Frame::new(None, to)))
         }
         None => Some(Start::Socket(sender(inside?))),
@@ -259,6 +305,10 @@ fn packet(facts: &Facts<'_>, flow: &FlowKey, (size, answers): (Size, bool)) -> P
         }
         _ => flow.destination_port,
     };
+    let cut = facts.journeys().get(flow).into_iter();
+    let cut = cut
+        .flat_map(|j| j.hops.iter())
+        .any(|h| h.hop.later_fragments > 0);
     // What opens a connection; of what comes back it is not known how far that one is.
     let opens = flow.protocol == TCP && !answers;
     Packet {
@@ -268,7 +318,8 @@ fn packet(facts: &Facts<'_>, flow: &FlowKey, (size, answers): (Size, bool)) -> P
         dport,
         ttl: 64,
         size,
-        df: true,
+        // What was seen in fragments may be cut.
+        df: !cut,
         ..Packet::new(source, destination)
     }
 }

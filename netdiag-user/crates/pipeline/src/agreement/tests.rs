@@ -16,7 +16,8 @@ use crate::{
         },
     },
     testing::{
-        NETNS, POD, POD_NETNS, UPLINK, at, ip, link, overlay_node, route, tcp, with_gathered,
+        NETNS, OVERLAY, POD, POD_NETNS, UPLINK, at, ip, link, overlay_node, route, tcp,
+        with_gathered,
     },
 };
 
@@ -144,6 +145,26 @@ fn what_a_program_may_turn_is_unknown() {
     assert!(of(&agreement, Held::Agreed) > 0, "{counts:?}");
     assert!(of(&agreement, Held::Unknown) > 0, "{counts:?}");
     assert_eq!(of(&agreement, Held::Contradicted), 0, "{counts:?}");
+}
+
+/// A router that nobody read may lead it back here.
+#[test]
+fn what_left_may_come_back() {
+    for (there, contradicts) in [(102, false), (99, true)] {
+        let mut agreement = Agreement::default();
+        let mut seen = talks(40_000, 100);
+        let flow = seen.flows[0].0.flow;
+        seen.flows.push(at(flow, OVERLAY, true, PLAIN, |hop| {
+            (hop.first, hop.last) = (there, there + 1);
+        }));
+        read(&mut agreement, &seen, state(&node(), 50, None));
+        let counts = agreement.counts();
+        assert_eq!(
+            of(&agreement, Held::Contradicted) > 0,
+            contradicts,
+            "{counts:?}"
+        );
+    }
 }
 
 #[test]
