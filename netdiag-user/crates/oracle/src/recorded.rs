@@ -23,7 +23,7 @@ use netdiag_model::{
 };
 use netdiag_pipeline::{
     agreement::{self, Otherwise, refuses},
-    conversation::{Conversation, Ways, ends, ways},
+    conversation::{Conversation, Ways, ends, may_be_marked, ways},
     facts::{Facts, Loss},
     journey::Journey,
     scene::Scene,
@@ -330,12 +330,21 @@ fn is_plain(facts: &Facts<'_>, flow: &FlowKey) -> bool {
 /// Whether every link that it was seen at is on its way, and that does not end before.
 fn arrived(facts: &Facts<'_>, prepared: &Prepared<'_>, journey: &Journey<'_>) -> Line {
     let of = (Conversation::of(facts, &journey.flow), 0);
-    walked(facts, prepared, of, |way, _| {
+    let (held, line) = walked(facts, prepared, of, |way, _| {
         agreement::seen(facts, prepared, journey, way).map_err(|otherwise| match otherwise {
             Otherwise::Refused => "it lives".into(),
             Otherwise::Elsewhere(missed) => format!("it lives, seen at {}", missed.join(", ")),
         })
-    })
+    });
+    let request = ways(facts, prepared, of).map(|ways| ways.request);
+    let marked = request.is_some_and(|way| may_be_marked(prepared.world, &way));
+    match held == Held::Contradicts && marked {
+        true => (
+            Held::Unknown,
+            line.map(|line| line.replacen("Contradicts", "Unknown", 1) + "; a socket may mark it"),
+        ),
+        false => (held, line),
+    }
 }
 
 /// Computes a way and holds it against what was seen; the error says what that is.

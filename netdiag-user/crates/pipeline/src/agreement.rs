@@ -11,7 +11,7 @@ use netdiag_forwarding::{
 use netdiag_lang::{english, mark};
 
 use super::{
-    conversation::{Conversation, Ways, ends, later, ways},
+    conversation::{Conversation, Ways, ends, later, may_be_marked, ways},
     facts::{Facts, HopFlow},
     journey::Journey,
 };
@@ -155,6 +155,9 @@ impl Agreement {
             .filter(|step| matches!(step.does, Does::Unknown(_)))
             .map(|step| step.station)
             .collect();
+        if unknown.is_empty() && may_be_marked(prepared.world, &request) {
+            return self.count(Station::Route, Held::Unknown);
+        }
         if !unknown.is_empty() {
             unknown.iter().for_each(|at| self.count(*at, Held::Unknown));
             return;

@@ -1,4 +1,6 @@
 //! The computed ways of what was seen: of a conversation's first packet, as its sender sent it, and of its answer.
+use std::net::IpAddr;
+
 use netdiag_common::flow::FlowKey;
 use netdiag_forwarding::{
     Prepared,
@@ -249,16 +251,66 @@ fn start(facts: &Facts<'_>, world: &World, flow: &FlowKey) -> Option<Start> {
                 netns: facts.node.netns,
                 index: hop.key.ifindex,
             };
-            let device = world.device(end)?;
-            // By which of its ports it came, what a bridge gave its host does not tell.
-            if matches!(device.kind, Kind::Bridge(_)) {
-                return None;
-            }
-            let to = device.mac.unwrap_or(Mac::BROADCAST);
+            let to = frame_to(world, end, flow)?;
             Some(Start::Device(end, Frame::new(None, to)))
         }
         None => Some(Start::Socket(sender(inside?))),
     }
+}
+
+/// Whom the frame of a packet was for that came in there; nothing where nobody can tell.
+fn frame_to(world: &World, end: End, flow: &FlowKey) -> Option<Mac> {
+    let device = world.device(end)?;
+    // By which of its ports it came, what a bridge gave its host does not tell.
+    if matches!(device.kind, Kind::Bridge(_)) {
+        return None;
+    }
+    let own = device.mac.unwrap_or(Mac::BROADCAST);
+    let bridge = device.master.map(|index| End { index, ..end });
+    let Some(bridge) = bridge.filter(|at| {
+        let master = world.device(*at);
+        master.is_some_and(|master| matches!(master.kind, Kind::Bridge(_)))
+    }) else {
+        return Some(own);
+    };
+    // Who is behind another port of the bridge is sent to at once, the bridge itself where it has an address.
+    let (_, destination) = flow::ends(flow);
+    behind(world, bridge, destination).or_else(|| {
+        let addresses = world.stacks.get(&end.netns)?.addresses.some()?;
+        let routes = addresses.iter().any(|a| a.device == bridge.index);
+        routes.then_some(own)
+    })
+}
+
+/// The link-layer address of whoever has that address behind one of a bridge's ports.
+fn behind(world: &World, bridge: End, address: IpAddr) -> Option<Mac> {
+    let stack = world.stacks.get(&bridge.netns)?;
+    let peers = stack.slaves(bridge.index).filter_map(|port| {
+        let index = port.index;
+        world.wires.get(&End { index, ..bridge })
+    });
+    let mut has = peers.filter(|peer| {
+        let stack = world.stacks.get(&peer.netns);
+        let addresses = stack.and_then(|stack| stack.addresses.some());
+        let mut addresses = addresses.into_iter().flatten();
+        addresses.any(|a| a.device == peer.index && a.own.address == address)
+    });
+    world.device(*has.next()?)?.mac
+}
+
+/// Whether a socket may have marked what it sends, or its user count, where the rules of its namespace ask for that: no
+/// packet tells it.
+pub fn may_be_marked(world: &World, request: &Walk<'_>) -> bool {
+    let Some(first) = request.steps.first() else {
+        return false;
+    };
+    let rules = world
+        .stacks
+        .get(&first.netns)
+        .and_then(|stack| stack.rules.some());
+    let mut rules = rules.into_iter().flatten();
+    !matches!(first.does, Does::Comes { .. })
+        && rules.any(|rule| rule.mark.is_some() || rule.uids.is_some())
 }
 
 fn sender(netns: Netns) -> Sender {
@@ -284,9 +336,11 @@ fn packet(facts: &Facts<'_>, flow: &FlowKey, (size, answers): (Size, bool)) -> P
     let (source, destination) = flow::ends(flow);
     let seen = facts.journeys().get(flow).into_iter();
     let seen = seen.flat_map(|j| j.hops.iter()).map(|h| h.hop.largest);
+    let seen = seen.max().filter(|seen| *seen > 0);
     let size = match size {
-        Size::Least => LEAST,
-        Size::Seen(largest) => seen.chain([largest, LEAST]).max().unwrap_or(LEAST),
+        Size::Least => seen.map_or(LEAST, |seen| seen.min(LEAST)),
+        Size::Seen(0) => seen.unwrap_or(LEAST),
+        Size::Seen(largest) => seen.unwrap_or(LEAST).max(largest),
     };
     let dport = match (flow.protocol, flow.source_port) {
         (ICMP, 1..) => {
