@@ -251,15 +251,20 @@ fn start(facts: &Facts<'_>, world: &World, flow: &FlowKey) -> Option<Start> {
                 netns: facts.node.netns,
                 index: hop.key.ifindex,
             };
-            let to = frame_to(world, end, flow)?;
+            let has = |index: u32| {
+                let mut hops = hops.iter().flat_map(|hops| hops.iter());
+                hops.any(|h| h.plain() && !h.egress() && h.key.ifindex == index)
+            };
+            let to = frame_to(world, end, flow, has)?;
             Some(Start::Device(end, Frame::new(None, to)))
         }
         None => Some(Start::Socket(sender(inside?))),
     }
 }
 
-/// Whom the frame of a packet was for that came in there; nothing where nobody can tell.
-fn frame_to(world: &World, end: End, flow: &FlowKey) -> Option<Mac> {
+/// Whom the frame of a packet was for that came in there, and at which other devices of the node; nothing where nobody
+/// can tell.
+fn frame_to(world: &World, end: End, flow: &FlowKey, came_in: impl Fn(u32) -> bool) -> Option<Mac> {
     let device = world.device(end)?;
     // By which of its ports it came, what a bridge gave its host does not tell.
     if matches!(device.kind, Kind::Bridge(_)) {
@@ -273,13 +278,10 @@ fn frame_to(world: &World, end: End, flow: &FlowKey) -> Option<Mac> {
     }) else {
         return Some(own);
     };
-    // Who is behind another port of the bridge is sent to at once, the bridge itself where it has an address.
+    // What the bridge gave its host was for that; who is behind another port is sent to at once.
     let (_, destination) = flow::ends(flow);
-    behind(world, bridge, destination).or_else(|| {
-        let addresses = world.stacks.get(&end.netns)?.addresses.some()?;
-        let routes = addresses.iter().any(|a| a.device == bridge.index);
-        routes.then_some(own)
-    })
+    let direct = || behind(world, bridge, destination);
+    came_in(bridge.index).then_some(own).or_else(direct)
 }
 
 /// The link-layer address of whoever has that address behind one of a bridge's ports.
