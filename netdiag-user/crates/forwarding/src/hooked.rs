@@ -30,6 +30,10 @@ const FLAGS: usize = 13;
 /// IP_DF.
 const DF: u8 = 0x40;
 
+/// What is written on a packet or its connection that turns nobody anywhere here: NFT_META_PRIORITY and NFTRACE;
+/// NFT_CT_LABELS and EVENTMASK. Who loads them is not told what was written.
+const UNSEEN: ([u32; 2], [u32; 2]) = ([2, 12], [13, 18]);
+
 pub(crate) struct Hooked<'a, 'w> {
     pub packet: &'a mut Packet,
     pub walks: &'a Prepared<'w>,
@@ -70,6 +74,8 @@ impl Asked for Hooked<'_, '_> {
                 }
                 Stored::Done
             }
+            (Store::Meta(Meta::Other(key)), _) if UNSEEN.0.contains(key) => Stored::Done,
+            (Store::Ct(Ct::Other(key)), _) if UNSEEN.1.contains(key) => Stored::Done,
             _ => Stored::Unknown,
         }
     }

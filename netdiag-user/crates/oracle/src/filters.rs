@@ -402,7 +402,7 @@ fn perhaps(rng: &mut Rng, table: &Table) -> String {
 fn verdict(rng: &mut Rng, table: &Table, leads: &[&str]) -> Option<String> {
     let ip = table.ip();
     let to = rng.choice(leads.iter());
-    let chosen = match (rng.u8(0..22), to) {
+    let chosen = match (rng.u8(0..25), to) {
         (0..=1, _) => return None,
         (2, _) => "drop".to_owned(),
         (3..=5, _) => "accept".to_owned(),
@@ -428,6 +428,9 @@ fn verdict(rng: &mut Rng, table: &Table, leads: &[&str]) -> Option<String> {
             format!("numgen random mod 3 vmap {{ 0 : drop, 1 : jump {to}, 2 : accept }}")
         }
         (21, _) => "meta mark set numgen inc mod 2 offset 1".to_owned(),
+        (22, _) => "meta priority set 1:2".to_owned(),
+        (23, _) => "meta nftrace set 1".to_owned(),
+        (24, _) => "ct event set new".to_owned(),
         (18, _) => "ct mark set meta mark".to_owned(),
         (19, _) => "meta mark set ct mark".to_owned(),
         _ => "accept".to_owned(),

@@ -14,9 +14,19 @@ pub(crate) enum Aims {
     Unknown,
 }
 
-/// It tells somebody of a packet, which goes on as it is.
+/// It tells somebody of a packet, which goes on as it is; or writes on it what no station here looks at.
 pub(crate) fn only_tells(name: &str) -> bool {
-    matches!(name, "LOG" | "NFLOG" | "TRACE" | "AUDIT")
+    const TELLS: [&str; 7] = [
+        "AUDIT",
+        "IDLETIMER",
+        "LED",
+        "LOG",
+        "NFLOG",
+        "RATEEST",
+        "TRACE",
+    ];
+    const WRITES: [&str; 2] = ["CHECKSUM", "CLASSIFY"];
+    TELLS.contains(&name) || WRITES.contains(&name)
 }
 
 pub(crate) fn aims(
