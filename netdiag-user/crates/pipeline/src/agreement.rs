@@ -21,7 +21,7 @@ use crate::model::{
     hash::Set,
     text,
     verdict::NotChecked,
-    world::{Netns, World, station::Station},
+    world::{Netns, station::Station},
 };
 
 mod feature;
@@ -32,7 +32,7 @@ pub use feature::Feature;
 const MOST: usize = 200;
 /// Flows that are remembered as walked; beyond that all are forgotten, and some are walked again.
 const REMEMBERED: usize = 16_384;
-/// What is doubted of one namespace: a pod can make as much of it as it likes.
+/// What is doubted of one namespace but the node's: a pod can make as much of it as it likes.
 const OF_ONE: usize = 4;
 /// And in all, the node's own first where it is told.
 const DOUBTS: usize = 256;
@@ -165,7 +165,12 @@ impl Agreement {
         for (way, why) in &otherwise {
             for step in blamed(facts, journey, (way, why)) {
                 self.count(step.station, Held::Contradicted);
-                self.doubt(Feature::of(prepared.world, step), since, facts.now);
+                let feature = Feature::of(prepared.world, step);
+                let most = match feature.netns == facts.node.netns {
+                    true => NAMED,
+                    false => OF_ONE,
+                };
+                self.doubt((feature, most), since, facts.now);
             }
         }
     }
@@ -180,7 +185,7 @@ impl Agreement {
         *self.counts.entry((at, held)).or_default() += 1;
     }
 
-    fn doubt(&mut self, feature: Feature, moment: u64, now: u64) {
+    fn doubt(&mut self, (feature, most): (Feature, usize), moment: u64, now: u64) {
         if let Some(doubt) = self.doubts.get_mut(&feature) {
             doubt.seen = now;
             doubt.again |= moment > doubt.moment;
@@ -188,7 +193,7 @@ impl Agreement {
         }
         let same = |other: &&Feature| other.netns == feature.netns;
         let of_one = self.doubts.keys().filter(same).count();
-        if of_one < OF_ONE && self.doubts.len() < DOUBTS {
+        if of_one < most && self.doubts.len() < DOUBTS {
             let doubt = Doubt {
                 moment,
                 seen: now,
@@ -206,11 +211,6 @@ impl Agreement {
     pub fn distrusted(&self) -> impl Iterator<Item = &Feature> {
         let sure = self.doubts.iter().filter(|(_, doubt)| doubt.again);
         sure.map(|(feature, _)| feature)
-    }
-
-    /// Whether a walk that rests on it may be believed: one contradiction is enough to be careful.
-    pub fn believes(&self, world: &World, step: &Step<'_>) -> bool {
-        self.doubts.is_empty() || !self.doubts.contains_key(&Feature::of(world, step))
     }
 
     /// For the list of what could not be checked, the node's own first.

@@ -206,8 +206,9 @@ fn a_pod_is_told_of_a_few_times_and_behind_the_node() {
         what: format!("rule {number} of ip \u{1b}[31m"),
     };
     for moment in [1, 2] {
-        (0..100).for_each(|number| agreement.doubt(feature(POD_NETNS, number), moment, 1));
-        agreement.doubt(feature(NETNS, 1), moment, 1);
+        (0..100)
+            .for_each(|number| agreement.doubt((feature(POD_NETNS, number), OF_ONE), moment, 1));
+        agreement.doubt((feature(NETNS, 1), NAMED), moment, 1);
     }
     let rows = agreement.not_checked(NETNS);
     assert_eq!(rows.len(), 1 + OF_ONE);
