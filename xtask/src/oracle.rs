@@ -59,8 +59,8 @@ pub const SAMPLE: Options = Options {
 
 /// The same with rules of nf_tables.
 const OF_RULES: Options = Options {
-    worlds: 400,
-    packets: 10_000,
+    worlds: 500,
+    packets: 12_500,
     seed: 2,
     first: 0,
     nodes: false,

@@ -235,7 +235,7 @@ fn table(rng: &mut Rng, space: usize, ipv6: bool, lines: &mut Vec<Command>) {
 fn marked(rng: &mut Rng, table: &Table) -> Vec<String> {
     let place = table.place();
     let first = ["prerouting", "output", "forward", "postrouting"][rng.usize(0..4)];
-    let hook = ["prerouting", "output"][rng.usize(0..2)];
+    let hook = ["prerouting", "output", "output"][rng.usize(0..3)];
     let kind = if hook == "output" { "route" } else { "filter" };
     let priority = [-150, -20, 30][rng.usize(0..3)];
     let (keeps, matched) = (rng.bool(), matched(rng, table));
@@ -402,10 +402,10 @@ fn perhaps(rng: &mut Rng, table: &Table) -> String {
 fn verdict(rng: &mut Rng, table: &Table, leads: &[&str]) -> Option<String> {
     let ip = table.ip();
     let to = rng.choice(leads.iter());
-    let chosen = match (rng.u8(0..25), to) {
+    let chosen = match (rng.u8(0..22), to) {
         (0..=1, _) => return None,
         (2, _) => "drop".to_owned(),
-        (3..=5, _) => "accept".to_owned(),
+        (4..=5, _) => "accept".to_owned(),
         (6, _) => "return".to_owned(),
         (7..=8, Some(to)) => format!("jump {to}"),
         (9..=10, Some(to)) => format!("goto {to}"),
@@ -416,6 +416,14 @@ fn verdict(rng: &mut Rng, table: &Table, leads: &[&str]) -> Option<String> {
         },
         (13, _) => format!("meta mark set {}", rng.u8(0..4)),
         (14, _) => "meta mark set meta mark | 1".to_owned(),
+        (3, _) if rng.u8(0..2) == 0 => {
+            let unseen = [
+                "meta priority set 1:2",
+                "meta nftrace set 1",
+                "ct event set new",
+            ];
+            unseen[rng.usize(0..unseen.len())].to_owned()
+        }
         (15, _) => format!("meta mark set {ip} saddr map @marks"),
         (16, Some(to)) => format!("udp dport vmap {{ 9998 : jump {to}, 9999 : return }}"),
         (17, Some(to)) => format!(
@@ -428,9 +436,6 @@ fn verdict(rng: &mut Rng, table: &Table, leads: &[&str]) -> Option<String> {
             format!("numgen random mod 3 vmap {{ 0 : drop, 1 : jump {to}, 2 : accept }}")
         }
         (21, _) => "meta mark set numgen inc mod 2 offset 1".to_owned(),
-        (22, _) => "meta priority set 1:2".to_owned(),
-        (23, _) => "meta nftrace set 1".to_owned(),
-        (24, _) => "ct event set new".to_owned(),
         (18, _) => "ct mark set meta mark".to_owned(),
         (19, _) => "meta mark set ct mark".to_owned(),
         _ => "accept".to_owned(),

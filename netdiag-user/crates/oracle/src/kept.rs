@@ -25,7 +25,7 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 73] = kept![
+pub const KEPT: [Kept; 75] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-bridge-that-takes-all-forgets-connections",
     "a-bridged-packet-keeps-whom-it-was-for",
@@ -95,9 +95,11 @@ pub const KEPT: [Kept; 73] = kept![
     "too-large-for-a-tunnel-a-second-time",
     "two-answer-for-one-address",
     "what-is-rejected-is-told-by-its-routes-device",
+    "what-no-socket-took-is-of-no-connection",
     "what-the-kernel-chooses-anew-is-another",
     "what-waits-leaves-with-the-first-answer",
     "what-waits-together-goes-together",
+    "whatever-leads-to-loopback-answers-itself",
     "who-answers-for-others-needs-an-address",
 ];
 

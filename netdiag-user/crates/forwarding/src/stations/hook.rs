@@ -431,6 +431,10 @@ fn is_from_here(space: &Space<'_>, packet: &Packet) -> Result<Option<bool>, Unkn
     Ok(match decision {
         Decision::No(_) => None,
         Decision::Local(_) => Some(!packet.is_ipv6()),
+        // Whatever leads to loopback is (`__mkroute_output`).
+        Decision::Onward { hops, .. } if !packet.is_ipv6() => {
+            Some(hops.iter().all(|way| way.device.flags.loopback))
+        }
         _ => Some(false),
     })
 }

@@ -243,8 +243,10 @@ fn error(
         ttl: space.hop_limit(None, None, ipv6)?,
         size: (headers + about.size).min(most),
         mark: if reflects { about.mark } else { 0 },
-        // It is of the connection of what it is about, the other way (`nf_ct_attach`).
+        // It is of the connection of what it is about, the other way (`nf_ct_attach`); what no socket took has forgotten
+        // that (`__udp4_lib_rcv`).
         tracked: match about.tracked {
+            _ if no.station == Station::Socket => Tracked::No,
             Tracked::Is { reply, of, .. } => Tracked::Is {
                 state: Tracking::Related,
                 reply: !reply,
