@@ -212,6 +212,7 @@ fn size(stack: &Stack) -> usize {
         + of(&stack.neighbours)
         + of(&stack.proxied)
         + of(&stack.fdb)
+        + of(&stack.at_links)
 }
 
 /// On a thread of its own, which stays in that namespace for as long as it lives.

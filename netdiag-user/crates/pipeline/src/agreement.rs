@@ -116,17 +116,11 @@ impl Agreement {
         let prepared = Prepared::new(&world);
         for journey in new {
             self.walked.insert(journey.flow);
-            self.compare(facts, &prepared, journey, since);
+            self.compare(facts, &prepared, journey);
         }
     }
 
-    fn compare(
-        &mut self,
-        facts: &Facts<'_>,
-        prepared: &Prepared<'_>,
-        journey: &Journey<'_>,
-        since: u64,
-    ) {
+    fn compare(&mut self, facts: &Facts<'_>, prepared: &Prepared<'_>, journey: &Journey<'_>) {
         let of = (Conversation::of(facts, &journey.flow), 0);
         let Some(Ways {
             request,
@@ -155,7 +149,8 @@ impl Agreement {
             .filter(|step| matches!(step.does, Does::Unknown(_)))
             .map(|step| step.station)
             .collect();
-        if unknown.is_empty() && may_be_marked(prepared.world, &request) {
+        let mut begun = otherwise.iter().map(|(way, _)| *way).chain([&request]);
+        if unknown.is_empty() && begun.any(|way| may_be_marked(prepared.world, way)) {
             return self.count(Station::Route, Held::Unknown);
         }
         if !unknown.is_empty() {
@@ -170,7 +165,10 @@ impl Agreement {
                     true => NAMED,
                     false => OF_ONE,
                 };
-                self.doubt((feature, most), since, facts.now);
+                // State that nobody read anew since is no second witness, whatever else was.
+                let read = facts.gathered.stack(feature.netns);
+                let moment = read.map_or(0, |stack| stack.moment);
+                self.doubt((feature, most), moment, facts.now);
             }
         }
     }

@@ -162,8 +162,8 @@ fn request<'w>(
     Some(walk_after(prepared, &Memory::default(), start, packet))
 }
 
-/// Those of its answer, each with what it taught, from wherever the packet before may have come to; and whether some are not known that begin at
-/// others.
+/// Those of its answer, each with what it taught, from wherever the packet before may have come to; and whether there are
+/// some of which nobody knows where they begin.
 fn answers<'w>(
     facts: &Facts<'_>,
     prepared: &'w Prepared<'w>,
@@ -302,8 +302,8 @@ fn behind(world: &World, bridge: End, address: IpAddr) -> Option<Mac> {
 
 /// Whether a socket may have marked what it sends, or its user count, where the rules of its namespace ask for that: no
 /// packet tells it.
-pub fn may_be_marked(world: &World, request: &Walk<'_>) -> bool {
-    let Some(first) = request.steps.first() else {
+pub fn may_be_marked(world: &World, way: &Walk<'_>) -> bool {
+    let Some(first) = way.steps.first() else {
         return false;
     };
     let rules = world

@@ -129,6 +129,25 @@ fn what_passes_twice_where_it_is_refused_is_distrusted() {
     assert!(rows(&agreement).is_empty(), "it is long ago");
 }
 
+/// That a pod's was read anew says nothing of the node's.
+#[test]
+fn another_namespaces_state_is_no_second_witness() {
+    let node = node();
+    let mut agreement = Agreement::default();
+    for (port, first, of_pod) in [(40_000, 100, 10), (40_001, 300, 200)] {
+        let stacks = [
+            (NETNS, state(&node, 50, Some(90))),
+            (POD_NETNS, state(&node, of_pod, None)),
+        ];
+        let pieces = stacks.map(|(at, stack)| (Want::Stack(at), Ok(Piece::Stack(Box::new(stack)))));
+        with_gathered(&node, &talks(port, first), pieces, |facts| {
+            agreement.reading(facts);
+        });
+    }
+    assert!(of(&agreement, Held::Contradicted) > 1);
+    assert!(agreement.not_checked(NETNS).is_empty());
+}
+
 /// Another dataplane's program may send packets anywhere.
 #[test]
 fn what_a_program_may_turn_is_unknown() {
