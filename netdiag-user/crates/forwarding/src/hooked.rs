@@ -165,6 +165,7 @@ impl<'w> Hooked<'_, 'w> {
             // What is led on, and what tunnels and the kernel send, has no socket.
             Meta::Uid | Meta::Gid if packet.decided == Decided::Forwarded => Loaded::None,
             Meta::Uid | Meta::Gid if packet.decided == Decided::No => Loaded::None,
+            Meta::Uid | Meta::Gid if packet.served && packet.iif.is_some() => Loaded::None,
             _ => Loaded::Unknown,
         }
     }

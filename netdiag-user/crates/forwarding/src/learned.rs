@@ -1,10 +1,10 @@
 //! What the packets of a walk teach those who see them.
 use std::net::IpAddr;
 
-use netdiag_model::world::{End, Netns, device::Mac};
+use netdiag_model::world::{End, Netns, device::Mac, ipvs::Forward};
 
 use crate::{
-    connection::{Connection, Tuple},
+    connection::{Connection, Ports, Tuple},
     way::Walk,
 };
 
@@ -23,6 +23,27 @@ pub(crate) struct Learned {
     sessions: Vec<PeerAt>,
     /// Connections that were seen to the end of a namespace's hooks.
     tracked: Vec<(Netns, Connection, Seen)>,
+    /// Connections that IPVS leads on.
+    leads: Vec<(Netns, Lead)>,
+}
+
+/// A connection to a virtual server (`ip_vs_conn`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lead {
+    pub protocol: u8,
+    pub client: (IpAddr, Ports),
+    pub server: (IpAddr, u16),
+    pub real: (IpAddr, u16),
+    pub forward: Forward,
+}
+
+/// Of which of its packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leading {
+    /// To the virtual server.
+    There,
+    /// From the real one.
+    Back,
 }
 
 /// What is known of a connection.
@@ -75,6 +96,7 @@ impl Learned {
         add(&mut self.endpoints, &branch.endpoints);
         add(&mut self.sessions, &branch.sessions);
         add(&mut self.tracked, &branch.tracked);
+        add(&mut self.leads, &branch.leads);
         self
     }
 
@@ -130,6 +152,38 @@ impl Learned {
         let found = exact.or_else(|| self.connections(at).find(|(of, _)| alike(of)));
         let (of, seen) = found?;
         Some((of, seen, !of.original.holds(tuple)))
+    }
+
+    pub(crate) fn learn_lead(&mut self, at: Netns, lead: Lead) {
+        self.leads.push((at, lead));
+    }
+
+    /// The connection of IPVS's that a packet is of.
+    pub(crate) fn lead(&self, at: Netns, packet: &Tuple, which: Leading) -> Option<Lead> {
+        let of = |lead: &Lead| {
+            let (client, server) = (lead.client, lead.server);
+            let there = Tuple {
+                source: client.0,
+                destination: server.0,
+                protocol: lead.protocol,
+                sport: client.1,
+                dport: Ports::one(server.1),
+            };
+            let back = Tuple {
+                source: lead.real.0,
+                destination: client.0,
+                sport: Ports::one(lead.real.1),
+                dport: client.1,
+                ..there
+            };
+            match which {
+                Leading::There => there.holds(packet),
+                Leading::Back => lead.forward == Forward::Masquerade && back.holds(packet),
+            }
+        };
+        let mut latest = self.leads.iter().rev();
+        let found = latest.find(|(netns, lead)| *netns == at && of(lead));
+        found.map(|(_, lead)| *lead)
     }
 
     /// The number of the next choice of the kernel's.

@@ -86,6 +86,8 @@ pub struct Packet {
     pub turned: Option<u32>,
     /// Of TCP, where they are known.
     pub tcp_flags: Option<u8>,
+    /// IPVS has led it on, or answered for its sender, and does so no more (`skb->ipvs_property`).
+    pub served: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -160,6 +162,7 @@ impl Packet {
             met: false,
             turned: None,
             tcp_flags: None,
+            served: false,
         }
     }
 

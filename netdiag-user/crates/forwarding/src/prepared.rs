@@ -89,6 +89,12 @@ pub enum Wrong {
     PreroutingTwice,
     /// What gets another address at a bridge goes where its frame goes.
     BridgedNotRouted,
+    /// IPVS schedules to servers of no weight, too.
+    WeightlessServers,
+    /// IPVS takes no hop of what it leads on.
+    LedWithoutHop,
+    /// What IPVS's real servers answer comes from themselves.
+    RealServersAnswer,
     /// Of several ways the first is taken always.
     FirstOfSeveral,
     /// In how rules are run.

@@ -5,6 +5,7 @@ pub use netdiag_model::world::station::Station;
 use netdiag_model::world::{
     End, Netns, Why,
     device::{Device, Mac, PortState},
+    ipvs::VirtualServer,
     neighbour::Neighbour,
     route::Route,
     rule::Rule,
@@ -89,6 +90,8 @@ pub enum Subject<'w> {
     Device(&'w Device),
     Neighbour(&'w Neighbour),
     Filter(Filter<'w>),
+    /// Of IPVS.
+    Service(&'w VirtualServer),
     /// A sysctl by its name below `net`, of a device where it has one of its own.
     Setting(&'static str, Option<&'w Device>),
 }

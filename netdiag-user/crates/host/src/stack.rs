@@ -6,6 +6,8 @@ mod at_links;
 mod bonds;
 mod conf;
 mod devices;
+mod generic;
+pub mod ipvs;
 mod neighbours;
 mod nexthops;
 mod routes;
@@ -48,6 +50,7 @@ pub fn read(root: &Path, most: &Most) -> Stack {
         fdb: known(neighbours::fdb(most.others)),
         settings: settings::read(root),
         at_links: at_links::read(),
+        ipvs: ipvs::read(root),
         ruleset: most.ruleset.map(ruleset::read).unwrap_or_default(),
         devices,
         nodes_id: nsids::of_own(),

@@ -13,6 +13,7 @@ pub mod address;
 mod beside;
 pub mod conf;
 pub mod device;
+pub mod ipvs;
 pub mod neighbour;
 pub mod of_node;
 pub mod route;
@@ -25,6 +26,7 @@ pub mod wireguard;
 use address::Address;
 use conf::Settings;
 use device::Device;
+use ipvs::Ipvs;
 use neighbour::{FdbEntry, Neighbour, Proxied};
 use route::{Exception, Nexthop, Route};
 use rule::Rule;
@@ -114,6 +116,12 @@ pub struct Stack {
         serialize_with = "recorded"
     )]
     pub ruleset: Known<Arc<Ruleset>>,
+    #[serde(
+        default,
+        skip_serializing_if = "is_not_asked",
+        serialize_with = "ipvs::recorded"
+    )]
+    pub ipvs: Known<Ipvs>,
     /// What is shown the packets of a link beside netdiag's own programs, and may drop them, change them or send them
     /// elsewhere.
     #[serde(default, skip_serializing_if = "is_not_asked")]

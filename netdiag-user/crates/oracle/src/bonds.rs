@@ -8,7 +8,7 @@ use netdiag_model::world::{
 
 use crate::{
     command::Command,
-    links::Links,
+    links::{Is, Links},
     mistakes::{devices, mistake, stacks},
     names::{BOND, BRIDGE, SPACES, VLAN, device},
     plan::own,
@@ -16,12 +16,13 @@ use crate::{
 
 pub const LINKS: Links = Links {
     name: "bond",
-    probe: ("link add bo0 type bond", BOND),
+    file: None,
+    probe: Some(("link add bo0 type bond", BOND)),
     ipv6: true,
     superpackets: true,
     made,
     behind,
-    is: |device| matches!(device.kind, Kind::Bond(_)),
+    is: Is::Device(|device| matches!(device.kind, Kind::Bond(_))),
     mistakes: &[
         mistake("a bond's backup ports as good as the active", |w| {
             devices(w, |device| {

@@ -8,7 +8,7 @@ use netdiag_model::world::{
 
 use crate::{
     command::Command,
-    links::Links,
+    links::{Is, Links},
     mistakes::{bridges, devices, entries, mistake, vlans},
     names::{FILTERING, SPACES, TUNNEL2, VLAN, VLAN2, device, mac},
     wire::VXLAN,
@@ -16,12 +16,13 @@ use crate::{
 
 pub const LINKS: Links = Links {
     name: "bridge-vlans",
-    probe: ("link add brv0 type bridge vlan_filtering 1", "brv0"),
+    file: None,
+    probe: Some(("link add brv0 type bridge vlan_filtering 1", "brv0")),
     ipv6: true,
     superpackets: true,
     made,
     behind,
-    is: |device| matches!(device.kind, Kind::Bridge(own) if own.vlan_filtering),
+    is: Is::Device(|device| matches!(device.kind, Kind::Bridge(own) if own.vlan_filtering)),
     mistakes: &[
         mistake("a port's PVID ignored", |w| {
             each(w, |vlan| vlan.pvid = false);

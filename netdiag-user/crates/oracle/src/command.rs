@@ -32,6 +32,8 @@ pub enum Line {
     },
     /// A line that ipset(8) restores.
     Ipset(String),
+    /// Arguments of ipvsadm(8).
+    Ipvs(String),
     /// Arguments of wg(8), and the private key that it is given.
     Wg { key: String, words: String },
 }
@@ -54,6 +56,7 @@ impl fmt::Display for Command {
                 write!(f, "ip netns exec s{space} {program} -t {table} {words}")
             }
             Line::Ipset(words) => write!(f, "ip netns exec s{space} ipset {words}"),
+            Line::Ipvs(words) => write!(f, "ip netns exec s{space} ipvsadm {words}"),
             Line::Wg { key, words } => {
                 write!(f, "echo {key} | ip netns exec s{space} wg {words}")
             }

@@ -248,6 +248,7 @@ impl Prediction {
                     sender = sender.filter(|_| !hidden);
                     let told = match sender {
                         Some(By::Socket) if step.station == Station::Queue => None,
+                        Some(By::Socket) if is_taken_by_ipvs(step, *how) => None,
                         Some(By::Socket) => errno(*how),
                         Some(By::Frame) => errno_of_frame(*how),
                         Some(By::Driver) => errno_of_driver(step, *how),
@@ -358,6 +359,11 @@ fn name(station: Station) -> &'static str {
     }
 }
 
+/// What IPVS leads on is its own, and its sender is told of no error at once (NF_STOLEN).
+fn is_taken_by_ipvs(step: &Step<'_>, how: How) -> bool {
+    matches!(step.by, Some(Subject::Service(_))) && !matches!(how, How::Rejected(_))
+}
+
 /// What a socket's owner is told of a packet that its own namespace refuses at once.
 fn errno(how: How) -> Option<Told> {
     Some(match how {
@@ -447,6 +453,7 @@ fn subject(subject: Subject<'_>) -> String {
         Subject::Route(route) => format!("route {} of table {}", route.to, route.table),
         Subject::Device(device) => format!("device {}", device.name),
         Subject::Filter(filter) => told::filter_of(filter),
+        Subject::Service(server) => format!("virtual server {}", server.wanted),
         Subject::Neighbour(neighbour) => format!("neighbour {neighbour:?}"),
         Subject::Setting(name, device) => {
             format!(

@@ -5,7 +5,7 @@ use netdiag_model::world::device::Kind;
 
 use crate::{
     command::Command,
-    links::Links,
+    links::{Is, Links},
     mistakes::{confs, mistake, settings},
     names::{INNER, SPACES, device},
     plan::own,
@@ -13,12 +13,13 @@ use crate::{
 
 pub const LINKS: Links = Links {
     name: "inner-pair",
-    probe: ("link add va0 type veth peer name va1", INNER[0]),
+    file: None,
+    probe: Some(("link add va0 type veth peer name va1", INNER[0])),
     ipv6: true,
     superpackets: true,
     made,
     behind,
-    is: |device| device.kind == Kind::Veth && INNER.contains(&device.name.as_str()),
+    is: Is::Device(|device| device.kind == Kind::Veth && INNER.contains(&device.name.as_str())),
     mistakes: &[
         mistake("the reverse path without the mark always", |w| {
             settings(w, |all| all.all4.src_valid_mark = false);

@@ -4,7 +4,7 @@ use netdiag_model::world::device::Kind;
 
 use crate::{
     command::Command,
-    links::{Links, addresses, at_once},
+    links::{Is, Links, addresses, at_once},
     mistakes::{ip_tunnels, mistake},
     names::{IP_TUNNEL, OF_ITSELF, SPACES},
     plan::own,
@@ -12,15 +12,16 @@ use crate::{
 
 pub const LINKS: Links = Links {
     name: "ipip",
-    probe: (
+    file: None,
+    probe: Some((
         "link add ipt0 type ipip local 192.0.2.1 remote 192.0.2.2",
         "ipt0",
-    ),
+    )),
     ipv6: false,
     superpackets: true,
     made,
     behind,
-    is: |device| matches!(device.kind, Kind::IpTunnel(_)),
+    is: Is::Device(|device| matches!(device.kind, Kind::IpTunnel(_))),
     mistakes: &[
         mistake("the other end of IP in IP ignored", |w| {
             ip_tunnels(w, |t| t.remote = None);

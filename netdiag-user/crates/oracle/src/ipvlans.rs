@@ -8,7 +8,7 @@ use netdiag_model::world::{
 
 use crate::{
     command::Command,
-    links::Links,
+    links::{Is, Links},
     mistakes::{devices, mistake},
     names::{BRIDGE, IPVLAN, SPACES, device},
     plan::own,
@@ -16,12 +16,13 @@ use crate::{
 
 pub const LINKS: Links = Links {
     name: "ipvlan",
-    probe: ("link add link e1 name ipv0 type ipvlan", "ipv0"),
+    file: None,
+    probe: Some(("link add link e1 name ipv0 type ipvlan", "ipv0")),
     ipv6: true,
     superpackets: true,
     made,
     behind,
-    is: |device| matches!(device.kind, Kind::Ipvlan(_)),
+    is: Is::Device(|device| matches!(device.kind, Kind::Ipvlan(_))),
     mistakes: &[
         mistake("an ipvlan's mode taken for l2", |w| {
             ipvlans(w, |own| own.mode = IpvlanMode::L2);

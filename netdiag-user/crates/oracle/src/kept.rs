@@ -25,7 +25,7 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 75] = kept![
+pub const KEPT: [Kept; 76] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-bridge-that-takes-all-forgets-connections",
     "a-bridged-packet-keeps-whom-it-was-for",
@@ -61,6 +61,7 @@ pub const KEPT: [Kept; 75] = kept![
     "answers-of-a-fixed-entry-elsewhere",
     "beyond-the-scope-of-its-source",
     "both-in-another-network-of-the-device",
+    "copies-of-which-some-may-not-arrive",
     "each-flow-of-a-tunnel-is-a-connection",
     "errors-about-errors",
     "errors-by-the-failing-neighbour",
@@ -142,6 +143,10 @@ pub fn command(line: &str) -> Result<Command> {
         }
         if let Some(words) = words.strip_prefix("ipset ") {
             let line = Line::Ipset(words.to_owned());
+            return Ok(Command { space, line });
+        }
+        if let Some(words) = words.strip_prefix("ipvsadm ") {
+            let line = Line::Ipvs(words.to_owned());
             return Ok(Command { space, line });
         }
         for (legacy, ipv6) in [(false, false), (false, true), (true, false), (true, true)] {

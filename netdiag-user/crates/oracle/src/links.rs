@@ -1,14 +1,17 @@
 //! Kinds of links that some worlds have beside: those of them that the kernel has.
-use std::net::Ipv4Addr;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+};
 
 use anyhow::{Result, ensure};
 use fastrand::Rng;
-use netdiag_model::world::device::Device;
+use netdiag_model::world::{Stack, device::Device};
 
 use crate::{
     bonds, bridge_vlans,
     command::Command,
-    inner_pairs, ip_tunnels, ipvlans, macvlans,
+    inner_pairs, ip_tunnels, ipvlans, ipvs, macvlans,
     mistakes::Mistake,
     names::{SPACES, device},
     plan::own,
@@ -20,8 +23,10 @@ use crate::{
 
 pub struct Links {
     pub name: &'static str,
+    /// What the kernel has where it has them.
+    pub file: Option<&'static str>,
     /// What makes one in a namespace of a set, as ip(8) takes it, and by which name.
-    pub probe: (&'static str, &'static str),
+    pub probe: Option<(&'static str, &'static str)>,
     /// Of worlds over IPv6, too.
     pub ipv6: bool,
     /// Sockets may send superpackets by them: until Linux 6.11 a device has to fill in checksums for that.
@@ -29,12 +34,21 @@ pub struct Links {
     pub made: fn(&mut Rng) -> Vec<Command>,
     /// An address that a namespace is reached at by it.
     pub behind: fn(usize) -> String,
-    pub is: fn(&Device) -> bool,
+    pub is: Is,
     /// Those that no world without them shows.
     pub mistakes: &'static [Mistake],
 }
 
-pub static LINKS: [Links; 9] = [
+/// Which packets went by them.
+#[derive(Clone, Copy)]
+pub enum Is {
+    /// At such a device, or at a port of one.
+    Device(fn(&Device) -> bool),
+    /// To such an address, where it is of a namespace.
+    Address(fn(&Stack, IpAddr) -> bool),
+}
+
+pub static LINKS: [Links; 10] = [
     ip_tunnels::LINKS,
     vlans::LINKS,
     macvlans::LINKS,
@@ -44,6 +58,7 @@ pub static LINKS: [Links; 9] = [
     ipvlans::LINKS,
     bridge_vlans::LINKS,
     wireguards::LINKS,
+    ipvs::LINKS,
 ];
 
 /// What every namespace is reached at by them.
@@ -70,7 +85,8 @@ pub fn here(set: &Set, wanted: Option<&str>) -> Result<Vec<&'static Links>> {
     let mut here = Vec::new();
     let fits = LINKS.iter();
     for links in fits.filter(|links| wanted.is_none_or(|name| name == links.name)) {
-        let has = set.has(links.probe)?;
+        let there = links.file.is_none_or(|file| Path::new(file).exists());
+        let has = there && links.probe.map_or(Ok(true), |probe| set.has(probe))?;
         ensure!(has || wanted.is_none(), "this kernel has no {}", links.name);
         here.extend(has.then_some(links));
     }

@@ -5,7 +5,7 @@ use netdiag_model::world::device::{Kind, MacvlanMode};
 
 use crate::{
     command::Command,
-    links::Links,
+    links::{Is, Links},
     mistakes::{macvlans, mistake},
     names::{BRIDGE, MACVLAN, SPACES, device},
     plan::own,
@@ -13,12 +13,13 @@ use crate::{
 
 pub const LINKS: Links = Links {
     name: "macvlan",
-    probe: ("link add link e1 name mv0 type macvlan", "mv0"),
+    file: None,
+    probe: Some(("link add link e1 name mv0 type macvlan", "mv0")),
     ipv6: true,
     superpackets: true,
     made,
     behind,
-    is: |device| matches!(device.kind, Kind::Macvlan(_)),
+    is: Is::Device(|device| matches!(device.kind, Kind::Macvlan(_))),
     mistakes: &[
         mistake("macvlans of one link not joined", |w| {
             macvlans(w, |mode| *mode = MacvlanMode::Vepa);

@@ -15,6 +15,7 @@ mod ip_tunnels;
 mod ipsets;
 mod iptables;
 mod ipvlans;
+mod ipvs;
 mod kept;
 mod links;
 mod macvlans;

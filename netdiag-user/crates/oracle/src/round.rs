@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Result;
 use netdiag_forwarding::{Prepared, Tally, way::Memory};
-use netdiag_model::world::{End, World, device::Device};
+use netdiag_model::world::{End, World};
 
 use crate::{
     command::Command,
@@ -15,7 +15,7 @@ use crate::{
     expect::{self, Expected, Prediction},
     fate::Fate,
     filters,
-    links::LINKS,
+    links::{Is, LINKS},
     mistakes::{MISTAKES, Make, Mistake},
     set::{SOON, Set},
     shoot,
@@ -73,8 +73,8 @@ const TURNS: usize = 4;
 /// A namespace remembers what it had, so that its set is made anew after so many worlds.
 const RENEWED: usize = 16;
 
-/// Whether it was seen at such a device, or at a port of one.
-fn goes_by(world: &World, set: &Set, turn: &Turn, wanted: fn(&Device) -> bool) -> bool {
+/// Whether it was seen there.
+fn goes_by(world: &World, set: &Set, turn: &Turn, wanted: Is) -> bool {
     turn.fate.sightings.iter().any(|seen| {
         let end = End {
             netns: set.inode(seen.space),
@@ -83,7 +83,13 @@ fn goes_by(world: &World, set: &Set, turn: &Turn, wanted: fn(&Device) -> bool) -
         let device = world.device(end);
         let master = device.and_then(|device| device.master);
         let master = master.and_then(|index| world.device(End { index, ..end }));
-        device.into_iter().chain(master).any(wanted)
+        match wanted {
+            Is::Device(is) => device.into_iter().chain(master).any(is),
+            Is::Address(is) => {
+                let stack = world.stacks.get(&end.netns);
+                stack.is_some_and(|stack| is(stack, seen.header.destination))
+            }
+        }
     })
 }
 

@@ -18,7 +18,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use crate::{
     batch::{self, batch, batch_of, write},
     command::{Command, Line},
-    counters, ipsets, iptables,
+    counters, ipsets, iptables, ipvs,
     names::{BOND, BRIDGE, INNER, OF_ITSELF, SPACES, TABLES, TUN, added, device, devices, mac},
     settled::{bonds_chose, bonds_looked, is_settled},
     sysctls::{ASKED, PAST_NETFILTER, QUIET, SETTINGS, SETTINGS6},
@@ -253,8 +253,14 @@ impl Set {
             batch("-6", &six, false)?;
             batch_of("bridge", &[], &bridge, false)?;
             for command in of() {
-                if let Line::Wg { key, words } = &command.line {
-                    wireguards::set(key, words)?;
+                match &command.line {
+                    Line::Wg { key, words } => wireguards::set(key, words)?,
+                    // Its connections stay when its servers are gone.
+                    Line::Ipvs(words) => {
+                        self.spent.set(true);
+                        ipvs::set(words)?;
+                    }
+                    _ => {}
                 }
             }
             let attached = format!("tuntap add dev {TUN} ");

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::{
     command::{Command, Line},
-    wireguards,
+    ipvs, wireguards,
 };
 
 /// What stands for an address of a world's over IPv4.
@@ -52,6 +52,7 @@ fn line(command: &Command) -> Option<Command> {
             Line::Bridge(words.join(" "))
         }
         Line::Nft(_) | Line::Iptables { .. } | Line::Ipset(_) => command.line.clone(),
+        Line::Ipvs(words) => Line::Ipvs(ipvs::over_ipv6(words)),
         Line::Wg { key, words } => Line::Wg {
             key: key.clone(),
             words: wireguards::over_ipv6(words),

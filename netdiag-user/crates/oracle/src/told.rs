@@ -48,6 +48,7 @@ pub fn by(step: &Step<'_>) -> Option<String> {
         Subject::Rule(rule) => Some(format!("rule {}", rule.priority)),
         Subject::Route(route) => Some(format!("route {} of table {}", route.to, route.table)),
         Subject::Filter(filter) => Some(filter_of(filter)),
+        Subject::Service(server) => Some(format!("virtual server {}", server.wanted)),
         Subject::Neighbour(neighbour) => Some(format!("neighbour {}", neighbour.address)),
         Subject::Setting(name, _) => Some(format!("sysctl {name}")),
         Subject::Device(device) if matches!(step.does, Does::Refuses(_)) => {

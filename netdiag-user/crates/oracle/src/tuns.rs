@@ -8,19 +8,20 @@ use netdiag_sys::tun;
 
 use crate::{
     command::Command,
-    links::{Links, at_once},
+    links::{Is, Links, at_once},
     mistakes::{devices, mistake},
     names::{SPACES, TUN, TUN_ALONE},
 };
 
 pub const LINKS: Links = Links {
     name: "tun",
-    probe: ("tuntap add dev tn0 mode tun", TUN),
+    file: None,
+    probe: Some(("tuntap add dev tn0 mode tun", TUN)),
     ipv6: true,
     superpackets: false,
     made,
     behind,
-    is: |device| device.kind == Kind::Tun,
+    is: Is::Device(|device| device.kind == Kind::Tun),
     mistakes: &[mistake(
         "a device that no program has taken for one with a signal",
         |w| {

@@ -4,7 +4,7 @@ use netdiag_model::world::device::Kind;
 
 use crate::{
     command::Command,
-    links::Links,
+    links::{Is, Links},
     mistakes::{devices, mistake},
     names::{SPACES, VLAN, device},
     plan::own,
@@ -12,12 +12,13 @@ use crate::{
 
 pub const LINKS: Links = Links {
     name: "vlan",
-    probe: ("link add link e1 name vl0 type vlan id 5", "vl0"),
+    file: None,
+    probe: Some(("link add link e1 name vl0 type vlan id 5", "vl0")),
     ipv6: true,
     superpackets: true,
     made,
     behind,
-    is: |device| matches!(device.kind, Kind::Vlan(_)),
+    is: Is::Device(|device| matches!(device.kind, Kind::Vlan(_))),
     mistakes: &[mistake("a VLAN's tag ignored", |w| {
         devices(w, |device| {
             if let Kind::Vlan(own) = &mut device.kind {

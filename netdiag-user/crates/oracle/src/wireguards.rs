@@ -15,7 +15,7 @@ use netdiag_model::{
 use crate::{
     batch,
     command::{Command, Line},
-    links::{Links, addresses, at_once},
+    links::{Is, Links, addresses, at_once},
     mistakes::{devices, mistake},
     names::{SPACES, WIREGUARD},
     plan::own,
@@ -24,12 +24,13 @@ use crate::{
 
 pub const LINKS: Links = Links {
     name: "wireguard",
-    probe: ("link add wgt0 type wireguard", WIREGUARD),
+    file: None,
+    probe: Some(("link add wgt0 type wireguard", WIREGUARD)),
     ipv6: true,
     superpackets: true,
     made,
     behind,
-    is: |device| matches!(device.kind, Kind::WireGuard(_)),
+    is: Is::Device(|device| matches!(device.kind, Kind::WireGuard(_))),
     mistakes: &[
         mistake("a peer's networks ignored", |w| {
             let all = ["0.0.0.0/0", "::/0"].map(|text| text.parse::<Prefix>().ok());

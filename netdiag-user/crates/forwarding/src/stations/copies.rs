@@ -106,7 +106,7 @@ impl<'w> Walker<'w> {
     }
 
     /// The rest after one of them: in each of the ways that it may have gone, since what was learned there is what
-    /// the next one meets. Whom nobody answered for in one of them alone, another copy does not find asked for.
+    /// the next one meets. Whom nobody answered for in some of them alone, another copy does not find asked for.
     fn after<T: Clone>(
         &self,
         walk: &mut Walk<'w>,
@@ -127,9 +127,11 @@ impl<'w> Walker<'w> {
         let Some(branches) = chosen else {
             return self.one_by_one(walk, each, rest, waiting);
         };
-        let always = branches
+        let mut whom = branches
             .iter()
-            .all(|(_, branch)| self::unanswered(branch, 0).is_some());
+            .map(|(_, branch)| self::unanswered(branch, 0));
+        let first = whom.next().flatten();
+        let always = first.is_some() && whom.all(|other| other == first);
         for (_, branch) in branches {
             let next = self.after(branch, (0, always), each, (one, rest), waiting.clone());
             self.goes_on(branch, next)?;

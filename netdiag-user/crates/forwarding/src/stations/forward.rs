@@ -8,7 +8,7 @@ use netdiag_model::world::{
 
 use super::{
     Going, Next, Walker,
-    hook::{Passed, Place},
+    hook::{Passed, Place, Turned},
 };
 use crate::{
     learned::Learned,
@@ -27,6 +27,9 @@ pub(super) type Onward<'a, 'w> = (Option<&'w Route>, &'a [Way<'w>]);
 
 /// Where it leaves, and by which device it came in if it is led on.
 type Coming<'w> = (&'w Space<'w>, Option<&'w Device>);
+
+/// Why it does not fit, or the fragments that it goes in.
+type Sized<'w> = (Option<No<'w>>, Option<u32>);
 
 impl<'w> Walker<'w> {
     pub(super) fn forwarded(
@@ -160,17 +163,44 @@ impl<'w> Walker<'w> {
             input,
             ..Place::leaving(hook, way.device)
         };
-        match self.passes(walk, space, &place, &mut packet)? {
+        self.outward(walk, (space, input), (route, way), (&place, packet), size)
+    }
+
+    /// What IPVS leads on, as if this namespace sent it (`ip_vs_nat_send_or_cont`): it came in by that device, if it came.
+    pub(super) fn led(
+        &self,
+        walk: &mut Walk<'w>,
+        (space, input): Coming<'w>,
+        (route, ways): Turned<'w>,
+        mut packet: Packet,
+    ) -> Going<'w> {
+        packet.decided = Decided::Sent;
+        self.choose(walk, space, (route, &ways), packet, |walk, way| {
+            let size = sized(&walk.learned, space, (route, way), packet)?;
+            let place = Place::leaving(Hook::Output, way.device);
+            self.outward(walk, (space, input), (route, way), (&place, packet), size)
+        })
+    }
+
+    /// By the hook on its way out, and on.
+    fn outward(
+        &self,
+        walk: &mut Walk<'w>,
+        (space, input): Coming<'w>,
+        (route, way): (Option<&'w Route>, &Way<'w>),
+        (place, mut packet): (&Place<'w>, Packet),
+        size: Sized<'w>,
+    ) -> Going<'w> {
+        match self.passes(walk, space, place, &mut packet)? {
             Passed::On => self.leaves_by(walk, (space, input), (route, way), packet, size),
             Passed::Ended => Ok(Next::Ended),
+            Passed::Led(onward) => self.led(walk, (space, input), onward, packet),
             Passed::Turned((route, ways)) => {
                 packet.decided = Decided::Turned;
                 space.knows_ports(&packet)?;
                 self.choose(walk, space, (route, &ways), packet, |walk, way| {
-                    let mut packet = packet;
-                    let no = too_big(&walk.learned, space, (route, way), &mut packet, false)?;
-                    let size = (no, std::mem::replace(&mut packet.pieces, whole));
-                    self.leaves_by(walk, (space, None), (route, way), packet, size)
+                    let size = sized(&walk.learned, space, (route, way), packet)?;
+                    self.leaves_by(walk, (space, input), (route, way), packet, size)
                 })
             }
         }
@@ -183,9 +213,9 @@ impl<'w> Walker<'w> {
         (space, input): Coming<'w>,
         (route, way): (Option<&'w Route>, &Way<'w>),
         mut packet: Packet,
-        (no, pieces): (Option<No<'w>>, Option<u32>),
+        (no, pieces): Sized<'w>,
     ) -> Going<'w> {
-        let forwarded = input.is_some();
+        let forwarded = packet.decided == Decided::Forwarded;
         let place = Place {
             input,
             gateway: way.gateway,
@@ -305,8 +335,19 @@ fn link6(space: &Space<'_>, way: &Way<'_>) -> Result<u32, Unknown> {
     Ok(conf.map_or(LEAST6, |conf| conf.device.mtu))
 }
 
+/// How this namespace's own packet fits a way.
+fn sized<'w>(
+    learned: &Learned,
+    space: &Space<'w>,
+    way: (Option<&'w Route>, &Way<'w>),
+    mut packet: Packet,
+) -> Result<Sized<'w>, Unknown> {
+    let no = too_big(learned, space, way, &mut packet, false)?;
+    Ok((no, packet.pieces))
+}
+
 /// Why it may not leave there; what may be cut into fragments is.
-fn too_big<'w>(
+pub(super) fn too_big<'w>(
     learned: &Learned,
     space: &Space<'w>,
     (route, way): (Option<&'w Route>, &Way<'w>),

@@ -11,11 +11,10 @@ use netdiag_model::world::{
 use netdiag_ruleset::{Said, Translates, run};
 
 use super::{
-    Next, Walker, nat,
-    track::{self, begins_at, ends_at},
+    Next, Walker,
+    track::{self, ends_at},
 };
 use crate::{
-    connection::{Side, Tracked},
     hooked::Hooked,
     packet::{Decided, Packet, Sender},
     prepared::{Asked, Space, Wrong},
@@ -68,6 +67,8 @@ pub(super) enum Passed<'w> {
     On,
     /// By another way than before (`ip_route_me_harder`).
     Turned(Turned<'w>),
+    /// IPVS leads it on, as if this namespace had sent it.
+    Led(Turned<'w>),
     Ended,
 }
 
@@ -83,13 +84,6 @@ pub(super) enum Word<'w> {
     Ended,
 }
 
-/// What is done beside the chains, each at its own place among them.
-#[derive(Clone, Copy)]
-enum Duty {
-    Tracks,
-    Translates(Side),
-}
-
 impl<'w> Walker<'w> {
     /// What the chains say where nothing is routed anew: where it ends, or nothing where it goes on, as they have
     /// changed it.
@@ -103,7 +97,7 @@ impl<'w> Walker<'w> {
         match self.passes(walk, space, place, packet)? {
             Passed::On => Ok(None),
             Passed::Ended => Ok(Some(Next::Ended)),
-            Passed::Turned(_) => {
+            Passed::Turned(_) | Passed::Led(_) => {
                 let what = "what is led elsewhere behind its route";
                 Err(Unknown::NotModelled(what.into()))
             }
@@ -127,7 +121,8 @@ impl<'w> Walker<'w> {
         }
         let chains = self.in_order(space, hook, ipv6)?;
         let tracks = space.tracks(ipv6);
-        if chains.is_empty() && !tracks {
+        let mut duties = self.duties(space, hook, ipv6)?;
+        if chains.is_empty() && !tracks && duties.is_empty() {
             return Ok(Passed::On);
         }
         if hook == Hook::Prerouting {
@@ -144,15 +139,16 @@ impl<'w> Walker<'w> {
             let (_, ways) = turned.as_ref()?;
             ways.first().map(|way| way.device)
         };
-        let mut duties = self.duties(space, hook, ipv6);
         for asked in chains
             .iter()
             .filter(|(.., base)| base.kind != ChainKind::Nat)
         {
             let (.., base) = asked;
             while let Some((_, duty)) = duties.pop_if(|(at, _)| *at < base.priority) {
-                if !self.does(walk, space, (place, duty), (&before, packet), &mut turned)? {
-                    return Ok(Passed::Ended);
+                let ended =
+                    self.does(walk, space, (place, duty), (&before, packet), &mut turned)?;
+                if let Some(ended) = ended {
+                    return Ok(ended);
                 }
             }
             if duties.last().is_some_and(|(at, _)| *at == base.priority) {
@@ -183,27 +179,40 @@ impl<'w> Walker<'w> {
             }
         }
         while let Some((_, duty)) = duties.pop() {
-            if !self.does(walk, space, (place, duty), (&before, packet), &mut turned)? {
-                return Ok(Passed::Ended);
+            let ended = self.does(walk, space, (place, duty), (&before, packet), &mut turned)?;
+            if let Some(ended) = ended {
+                return Ok(ended);
             }
         }
         if tracks && ends_at(hook) {
             self.confirms(walk, space, packet)?;
         }
-        if tracks {
+        self.leaves_hook(walk, space, &before, packet)?;
+        Ok(turned.map_or(Passed::On, Passed::Turned))
+    }
+
+    /// What was written on it, and on its connection.
+    pub(super) fn leaves_hook(
+        &self,
+        walk: &mut Walk<'w>,
+        space: &'w Space<'w>,
+        before: &Packet,
+        packet: &Packet,
+    ) -> Result<(), Unknown> {
+        if space.tracks(packet.is_ipv6()) {
             self.marks(walk, space, packet);
         }
-        if packet.mark != before.mark || packet.tuple() != before.tuple() {
-            let step = Step {
-                netns: space.netns,
-                station: Station::Hook,
-                by: None,
-                does: Does::Passes,
-                packet: *packet,
-            };
-            self.push(walk, step)?;
+        if packet.mark == before.mark && packet.tuple() == before.tuple() {
+            return Ok(());
         }
-        Ok(turned.map_or(Passed::On, Passed::Turned))
+        let step = Step {
+            netns: space.netns,
+            station: Station::Hook,
+            by: None,
+            does: Does::Passes,
+            packet: *packet,
+        };
+        self.push(walk, step)
     }
 
     /// The chains that are asked at a hook, in the order in which they are; in either where nobody can tell.
@@ -224,45 +233,6 @@ impl<'w> Walker<'w> {
                 Err(Unknown::Chance(vec![Share::UNKNOWN; 2]))
             }
         }
-    }
-
-    /// The last is the first that is due.
-    fn duties(&self, space: &Space<'_>, hook: Hook, ipv6: bool) -> Vec<(i32, Duty)> {
-        let mut duties = Vec::new();
-        if let Some((side, at)) = nat::at(hook).filter(|_| space.translates(ipv6)) {
-            duties.push((at, Duty::Translates(side)));
-        }
-        if space.tracks(ipv6) && begins_at(hook) {
-            duties.push((track::PRIORITY, Duty::Tracks));
-        }
-        duties
-    }
-
-    /// Whether it goes on.
-    fn does(
-        &self,
-        walk: &mut Walk<'w>,
-        space: &'w Space<'w>,
-        (place, duty): (&Place<'w>, Duty),
-        (before, packet): (&Packet, &mut Packet),
-        turned: &mut Option<Turned<'w>>,
-    ) -> Result<bool, Unknown> {
-        let side = match duty {
-            Duty::Tracks => {
-                self.tracks(walk, space, packet);
-                return Ok(true);
-            }
-            Duty::Translates(side) => side,
-        };
-        if !self.translates(walk, space, (place, side), before, packet)? {
-            return Ok(false);
-        }
-        let wrong = self.prepared.is(Wrong::TranslatedNotRerouted);
-        if place.hook == Hook::Output && leads_elsewhere(packet) && !wrong {
-            *turned = self.reroutes(walk, space, packet)?;
-            return Ok(turned.is_some());
-        }
-        Ok(true)
     }
 
     /// One chain's word.
@@ -337,7 +307,7 @@ impl<'w> Walker<'w> {
     }
 
     /// Its way anew, as it is now; where there is none, it ends (`ip_route_me_harder`, `ip6_route_me_harder`).
-    fn reroutes(
+    pub(super) fn reroutes(
         &self,
         walk: &mut Walk<'w>,
         space: &'w Space<'w>,
@@ -382,15 +352,6 @@ impl<'w> Walker<'w> {
         };
         Ok(Some((route, vec![way])))
     }
-}
-
-/// Whether its connection's packets of that direction go to another address than they came for
-/// (`nf_nat_ipv4_local_fn`).
-fn leads_elsewhere(packet: &Packet) -> bool {
-    let Tracked::Is { reply, of, .. } = packet.tracked else {
-        return false;
-    };
-    of.towards(reply).destination != of.towards(!reply).source
 }
 
 /// Whether what comes in with the way that it was sent by is this namespace's own: by loopback it is, by a tunnel that

@@ -144,6 +144,7 @@ fn answer(space: &Space<'_>, no: &No<'_>, packet: &Packet) -> Result<Option<Answ
             Some((3, code))
         }
         (Station::Hook, How::Rejected(Rejected::Unreachable { code, .. }), true) => Some((1, code)),
+        (Station::Hook, how, ipv6) => of_ipvs(how, ipv6),
         // Beyond the scope of its source (`ip6_forward`).
         (Station::Forward, How::MartianSource, true) if !packet.source.is_unspecified() => {
             Some((1, 2))
@@ -177,6 +178,19 @@ fn answer(space: &Space<'_>, no: &No<'_>, packet: &Packet) -> Result<Option<Answ
     }))
 }
 
+/// What IPVS tells (`__ip_vs_get_out_rt`).
+fn of_ipvs(how: How, ipv6: bool) -> Option<(u8, u8)> {
+    match (how, ipv6) {
+        (How::TtlExceeded, false) => Some((11, 0)),
+        (How::TtlExceeded, true) => Some((3, 0)),
+        (How::TooBig(_), false) => Some((3, 4)),
+        (How::TooBig(_), true) => Some((2, 0)),
+        (How::Dropped | How::MartianSource | How::MartianDestination, _) => None,
+        (_, false) => Some((3, 1)),
+        (_, true) => Some((1, 3)),
+    }
+}
+
 /// Whether something waits for that neighbour before: an error about it that is led to the same one asks anew, and
 /// takes with it what waits (`neigh_invalidate`).
 fn waits_already(no: &No<'_>) -> bool {
@@ -192,7 +206,9 @@ fn is_own(no: &No<'_>) -> bool {
         no.how,
         How::Rejected(Rejected::Unreachable { own: true, .. })
     );
-    no.station == Station::Socket || rejected
+    // What IPVS leads on was this namespace's until then.
+    let led = no.station == Station::Hook && matches!(no.by, Some(Subject::Service(_)));
+    no.station == Station::Socket || rejected || (led && !matches!(no.how, How::Rejected(_)))
 }
 
 /// Whose packet it is: a driver tells him who sent it before its source was translated (`icmp_ndo_send`).

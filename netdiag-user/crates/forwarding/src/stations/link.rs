@@ -260,6 +260,7 @@ impl<'w> Walker<'w> {
         let kept = from.netns == to.netns || self.prepared.is(Wrong::MarkKept);
         Packet {
             mark: if kept { packet.mark } else { 0 },
+            served: packet.served && kept,
             decided: Decided::No,
             met: false,
             turned: None,

@@ -30,6 +30,9 @@ const SIZE: u32 = 72;
 const OUT: [Hook; 2] = [Hook::Output, Hook::Postrouting];
 const IN: [Hook; 2] = [Hook::Prerouting, Hook::Input];
 
+/// So many choices of rules are gone both ways for one question.
+const MOST_CHOICES: usize = 4;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Passes {
     Always,
@@ -121,37 +124,61 @@ impl<'w> Walker<'w> {
     fn passes_rules(
         &self,
         learned: &Learned,
-        (space, device): (&'w Space<'w>, &'w Device),
+        at: (&'w Space<'w>, &'w Device),
         hooks: [Hook; 2],
         packet: &Packet,
     ) -> Result<Passes, Unknown> {
         if self.prepared.is(Wrong::QuestionsUnasked) {
             return Ok(Passes::Always);
         }
+        // What it chooses is none of the choices of what waits for it.
+        let outer = self.chances.begin(Vec::new());
+        let passes = self.passes_by(learned, at, hooks, packet, &[]);
+        self.chances.go_back(outer);
+        passes
+    }
+
+    /// The same where rules choose these ways first; where it makes no difference, no chance is in it.
+    fn passes_by(
+        &self,
+        learned: &Learned,
+        (space, device): (&'w Space<'w>, &'w Device),
+        hooks: [Hook; 2],
+        packet: &Packet,
+        taken: &[usize],
+    ) -> Result<Passes, Unknown> {
         let mut way = Walk {
             learned: learned.clone(),
             heard: Some(Vec::new()),
             ..Walk::default()
         };
         let mut packet = *packet;
-        // What it chooses is none of the choices of what waits for it.
-        let outer = self.chances.begin(Vec::new());
-        let mut passes = Ok(Passes::Always);
+        let asked = packet;
+        self.chances.begin(taken.to_vec());
         for hook in hooks {
             let place = match hook {
                 Hook::Prerouting | Hook::Input => Place::entering(hook, device),
                 _ => Place::leaving(hook, device),
             };
-            passes = match self.at_hook(&mut way, space, &place, &mut packet) {
+            let shares = match self.at_hook(&mut way, space, &place, &mut packet) {
                 Ok(None) => continue,
-                Ok(Some(_)) => Ok(Passes::Never),
-                Err(Unknown::Chance(_)) => Ok(Passes::Perhaps),
-                Err(why) => Err(why),
+                Ok(Some(_)) => return Ok(Passes::Never),
+                Err(Unknown::Chance(shares)) => shares,
+                Err(why) => return Err(why),
             };
-            break;
+            if taken.len() >= MOST_CHOICES {
+                return Ok(Passes::Perhaps);
+            }
+            let each = (0..shares.len()).map(|one| {
+                let taken = [taken, &[one]].concat();
+                self.passes_by(learned, (space, device), hooks, &asked, &taken)
+            });
+            let mut each = each.collect::<Result<Vec<Passes>, _>>()?.into_iter();
+            let first = each.next().unwrap_or(Passes::Perhaps);
+            let same = each.all(|other| other == first);
+            return Ok(if same { first } else { Passes::Perhaps });
         }
-        self.chances.go_back(outer);
-        passes
+        Ok(Passes::Always)
     }
 
     /// What its permanent entry says of that address, where there is one.

@@ -1,7 +1,10 @@
 //! Sockets: what is sent by one, and what is for this namespace itself.
 use netdiag_model::world::{route::Route, ruleset::Hook};
 
-use super::{Going, Walker, hook::Place};
+use super::{
+    Going, Next, Walker,
+    hook::{Passed, Place},
+};
 use crate::{
     packet::{Packet, Sender, UDP},
     prepared::Space,
@@ -79,10 +82,15 @@ impl<'w> Walker<'w> {
     ) -> Going<'w> {
         let input = space.device(packet.iif.unwrap_or(LOOPBACK))?;
         let place = Place::entering(Hook::Input, input);
-        if let Some(ended) = self.at_hook(walk, space, &place, &mut packet)? {
-            return Ok(ended);
+        match self.passes(walk, space, &place, &mut packet)? {
+            Passed::On => self.reaches(walk, space, route, packet),
+            Passed::Ended => Ok(Next::Ended),
+            Passed::Led(onward) => self.led(walk, (space, Some(input)), onward, packet),
+            Passed::Turned(_) => {
+                let what = "what is led elsewhere where it is delivered";
+                Err(Unknown::NotModelled(what.into()))
+            }
         }
-        self.reaches(walk, space, route, packet)
     }
 
     /// Behind the last hook.

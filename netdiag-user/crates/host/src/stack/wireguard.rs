@@ -11,10 +11,11 @@ use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
 use netdiag_lang::mark;
 use nix::time::{ClockId, clock_gettime};
 
+use super::generic::{self, GENERIC, members, request};
 use crate::{
     gather::{
         inet_diag,
-        netlink::{self, DUMP, End, HEADER, address, attribute, attributes, nla, u16_at, u32_at},
+        netlink::{self, DUMP, End, address, attribute, attributes, u16_at, u32_at},
     },
     model::{
         address::Prefix,
@@ -26,15 +27,6 @@ use crate::{
     },
 };
 
-const NETLINK_GENERIC: isize = 16;
-/// `struct genlmsghdr`.
-const GENERIC: usize = 4;
-/// NLM_F_REQUEST.
-const REQUEST: u16 = 1;
-const GENL_ID_CTRL: u16 = 16;
-const CTRL_CMD_GETFAMILY: u8 = 3;
-const CTRL_ATTR_FAMILY_ID: u16 = 1;
-const CTRL_ATTR_FAMILY_NAME: u16 = 2;
 const WG_CMD_GET_DEVICE: u8 = 0;
 const WGDEVICE_A_IFINDEX: u16 = 1;
 const WGDEVICE_A_PUBLIC_KEY: u16 = 4;
@@ -78,18 +70,9 @@ pub fn add(devices: &mut Known<BTreeMap<u32, Device>>, most: usize) {
     }
 }
 
-/// Its number, which the kernel gives anew whenever it starts.
 fn family() -> Result<u16> {
-    let mut found = None;
-    let name = [(CTRL_ATTR_FAMILY_NAME, &b"wireguard\0"[..])];
-    let request = request(GENL_ID_CTRL, REQUEST, CTRL_CMD_GETFAMILY, &name);
-    netlink::until(NETLINK_GENERIC, &request, |message| {
-        let id = attribute(members(message), CTRL_ATTR_FAMILY_ID);
-        found = id.and_then(|id| u16_at(id, 0));
-        // It is one answer and no listing.
-        ControlFlow::Break(())
-    })
-    .context(mark!("asking for WireGuard's netlink family"))?;
+    let found = generic::family("wireguard");
+    let found = found.context(mark!("asking for WireGuard's netlink family"))?;
     found.context(mark!("WireGuard's netlink family has no number"))
 }
 
@@ -105,7 +88,7 @@ fn read(
     let mut rest = *most;
     let once = || {
         let (mut own, mut left) = (WireGuard::default(), *most);
-        let end = netlink::until(NETLINK_GENERIC, &request, |message| {
+        let end = netlink::until(GENERIC, &request, |message| {
             match take(&mut own, &mut left, members(message), now) {
                 Some(()) => ControlFlow::Continue(()),
                 None => ControlFlow::Break(()),
@@ -214,27 +197,10 @@ fn endpoint(of: &[u8]) -> Option<(IpAddr, u16, Option<u32>)> {
     Some((address, port, device))
 }
 
-fn members(message: &[u8]) -> &[u8] {
-    message.get(HEADER + GENERIC..).unwrap_or_default()
-}
-
-fn request(family: u16, flags: u16, command: u8, members: &[(u16, &[u8])]) -> Vec<u8> {
-    let mut bytes = vec![0; 4];
-    bytes.extend(family.to_ne_bytes());
-    bytes.extend(flags.to_ne_bytes());
-    bytes.resize(HEADER, 0);
-    bytes.extend([command, 1, 0, 0]);
-    for (kind, value) in members {
-        bytes.extend(nla(*kind, value));
-    }
-    let length = (bytes.len() as u32).to_ne_bytes();
-    bytes[..4].copy_from_slice(&length);
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gather::netlink::nla;
 
     const KEY: [u8; 32] = [7; 32];
 

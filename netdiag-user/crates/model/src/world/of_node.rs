@@ -28,6 +28,7 @@ pub fn stack(node: &Node) -> Stack {
     Stack {
         nodes_id: None,
         at_links: Known::default(),
+        ipvs: Known::default(),
         addresses: Known::Is(addresses(node)),
         rules: Known::Is(rules(node)),
         routes: Known::Is(node.routes.iter().map(route).collect()),

@@ -39,6 +39,7 @@ fn what(world: &World, step: &Step<'_>) -> String {
             )
         }
         Some(Subject::Filter(filter)) => of_filter(filter),
+        Some(Subject::Service(server)) => format!("virtual server {}", server.wanted),
         Some(Subject::Setting(name, None)) => name.to_owned(),
         Some(Subject::Setting(name, Some(device))) => format!("{name} of {}", device.name),
         None => step.station.word().to_owned(),

@@ -22,7 +22,7 @@ pub enum Kind {
 use self::Kind::{Kernel, Label, Name, Release, Setting, Text, Time};
 
 /// A member that is new stands here after somebody thought about it; until then it is a name.
-const PLACES: [(&str, &str, Kind); 163] = [
+const PLACES: [(&str, &str, Kind); 166] = [
     ("Address", "broadcast", Text),
     ("Address", "peer", Text),
     ("AtLink", "program", Name),
@@ -132,6 +132,7 @@ const PLACES: [(&str, &str, Kind); 163] = [
     ("RangeSet", "conf", Text),
     ("RangeSet", "network", Name),
     ("RangeSet", "ranges", Text),
+    ("RealServer", "address", Text),
     ("Reasons", "names", Kernel),
     ("Receiver", "address", Text),
     ("Receiver", "owner", Name),
@@ -180,10 +181,12 @@ const PLACES: [(&str, &str, Kind); 163] = [
     ("Tunnel", "remote", Text),
     ("Tuple", "destination", Text),
     ("Tuple", "source", Text),
+    ("VirtualServer", "scheduler", Kernel),
     ("Vxlan", "local", Text),
     ("Vxlan", "remote", Text),
     ("Want", "Commands", Text),
     ("Want", "Tracked", Text),
+    ("Wanted", "address", Text),
     ("Why", "Refused", Text),
     ("WireGuard", "key", Name),
 ];

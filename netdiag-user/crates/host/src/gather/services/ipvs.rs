@@ -1,78 +1,79 @@
-//! Services in /proc/net/ip_vs (net/netfilter/ipvs/ip_vs_ctl.c), as kube-proxy's IPVS mode sets
-//! them up.
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
+//! Services among IPVS's virtual servers, as kube-proxy's IPVS mode sets them up.
 use crate::model::{
-    flow,
     services::{Engine, Service, Services},
+    world::ipvs::{VirtualServer, Wanted},
 };
 
-/// Reads lines of virtual servers and, below each, of its real servers.
-pub fn read(text: &str, found: &mut Services) {
-    let from = found.rules.len();
-    for line in text.lines() {
-        let mut words = line.split_whitespace();
-        let (Some(first), Some(second)) = (words.next(), words.next()) else {
-            continue;
-        };
-        if first == "->" {
-            if let (Some(to), Some(service)) = (endpoint(second), found.rules[from..].last_mut()) {
-                service.backends.push(to);
-                service.rejected = false;
-            }
-        } else if let (Some(protocol), Some((address, port))) =
-            (flow::number(&first.to_lowercase()), endpoint(second))
-        {
-            found.rules.push(Service {
-                address,
-                port,
-                protocol,
-                name: None,
-                backends: Vec::new(),
-                rejected: true,
-                local: false,
-                engine: Engine::Ipvs,
-            });
-        }
-    }
+/// Connections that are marked alone are no Service's.
+pub fn read(servers: &[VirtualServer], found: &mut Services) {
+    found.rules.extend(servers.iter().filter_map(service));
 }
 
-/// `0A600001:01BB` or `[fd00:0000:…]:01BB`, all in hexadecimal.
-fn endpoint(text: &str) -> Option<(IpAddr, u16)> {
-    let (address, port) = text.rsplit_once(':')?;
-    let port = u16::from_str_radix(port, 16).ok()?;
-    let address = match address.strip_prefix('[') {
-        Some(v6) => v6.strip_suffix(']')?.parse::<Ipv6Addr>().ok()?.into(),
-        None => Ipv4Addr::from(u32::from_str_radix(address, 16).ok()?).into(),
+fn service(server: &VirtualServer) -> Option<Service> {
+    let Wanted::At {
+        address,
+        protocol,
+        port,
+    } = server.wanted
+    else {
+        return None;
     };
-    Some((address, port))
+    let backends: Vec<_> = server.in_use().map(|it| (it.address, it.port)).collect();
+    Some(Service {
+        address,
+        port,
+        protocol,
+        name: None,
+        rejected: backends.is_empty(),
+        backends,
+        local: false,
+        engine: Engine::Ipvs,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::world::ipvs::{Forward, RealServer};
 
     #[test]
-    fn virtual_servers_and_their_real_ones() {
-        let text = "IP Virtual Server version 1.2.1 (size=4096)\n\
-            Prot LocalAddress:Port Scheduler Flags\n  \
-            -> RemoteAddress:Port Forward Weight ActiveConn InActConn\n\
-            TCP  0A600001:01BB rr \n  \
-            -> C0A80102:192B      Masq    1      0          0\n\
-            UDP  [fd00:0000:0000:0000:0000:0000:0000:000a]:0035 rr\n";
+    fn without_a_server_in_use_it_is_refused() {
+        let real = |last: u8, weight| RealServer {
+            address: [10, 1, 0, last].into(),
+            port: 8080,
+            forward: Forward::Masquerade,
+            weight,
+        };
+        let server = |wanted, real: &[RealServer]| VirtualServer {
+            wanted,
+            scheduler: "rr".into(),
+            one_packet: false,
+            persistent: false,
+            real: real.to_vec(),
+        };
+        let at = |port| Wanted::At {
+            address: [10, 96, 0, 1].into(),
+            protocol: 6,
+            port,
+        };
         let mut found = Services::default();
-        read(text, &mut found);
-        let [api, dns] = found.rules.as_slice() else {
+        let all = [
+            server(at(80), &[real(1, 1), real(2, 0)]),
+            server(at(81), &[real(2, 0)]),
+            server(
+                Wanted::Mark {
+                    mark: 1,
+                    ipv6: false,
+                },
+                &[real(1, 1)],
+            ),
+        ];
+        read(&all, &mut found);
+        let [served, ended] = found.rules.as_slice() else {
             panic!("{:?}", found.rules);
         };
-        assert_eq!(
-            (api.address, api.port),
-            ("10.96.0.1".parse().expect("valid"), 443)
-        );
-        assert_eq!(
-            api.backends,
-            [("192.168.1.2".parse().expect("valid"), 6443)]
-        );
-        assert_eq!((dns.port, dns.rejected, api.rejected), (53, true, false));
+        assert_eq!(served.backends, [([10, 1, 0, 1].into(), 8080)]);
+        assert_eq!((served.rejected, ended.rejected), (false, true));
+        assert_eq!((served.port, ended.port), (80, 81));
     }
 }

@@ -9,6 +9,7 @@ use crate::{
             AtLink, Known, Stack, Why,
             address::{Address, Flags, Scope},
             device::{Device, Df, Flags as DeviceFlags, IpTunnel, Kind, Mac, Vxlan},
+            ipvs::{Forward, Ipvs, RealServer, VirtualServer, Wanted},
             neighbour::{FdbEntry, Neighbour, Proxied, State},
             route::{Exception, Hop, Kind as RouteKind, Metrics, Nexthop, Preference, Route},
             rule::{Action, Rule as PolicyRule},
@@ -135,6 +136,37 @@ fn entry() -> FdbEntry {
     }
 }
 
+fn ipvs() -> Ipvs {
+    let server = |wanted| VirtualServer {
+        wanted,
+        scheduler: "rr".into(),
+        one_packet: false,
+        persistent: false,
+        real: vec![RealServer {
+            address: ip("2001:db8:acce::9"),
+            port: 8080,
+            forward: Forward::Masquerade,
+            weight: 1,
+        }],
+    };
+    let at = Wanted::At {
+        address: ip("2001:db8:acce::8"),
+        protocol: 6,
+        port: 443,
+    };
+    Ipvs {
+        servers: vec![
+            server(at),
+            server(Wanted::Mark {
+                mark: 1,
+                ipv6: true,
+            }),
+        ],
+        conntrack: true,
+        snat_reroute: true,
+    }
+}
+
 fn wireguard() -> WireGuard {
     let peer = Peer {
         key: name(),
@@ -231,6 +263,7 @@ pub fn stack() -> Stack {
         }]),
         fdb: Known::Is(vec![entry()]),
         settings: Known::Not(Why::Refused(text())),
+        ipvs: Known::Is(ipvs()),
         at_links: Known::Is(vec![AtLink {
             device: 2,
             hook: LinkHook::Egress,
