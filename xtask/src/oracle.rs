@@ -85,14 +85,14 @@ const OF_NODES: Options = Options {
 
 pub fn command(options: &Options) -> Result<ExitCode> {
     if apt::exists() {
-        let why =
-            "the oracle's networks are made by conntrack, ip, ipset, iptables-nft, nft and wg";
+        let why = "the oracle's networks are made by conntrack, ip, ipset, iptables-nft, ipvsadm, nft and wg";
         apt::install(
             &[
                 "conntrack",
                 "iproute2",
                 "ipset",
                 "iptables",
+                "ipvsadm",
                 "nftables",
                 "wireguard-tools",
             ],

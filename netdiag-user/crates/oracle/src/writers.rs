@@ -12,7 +12,7 @@ use crate::{
 pub struct Writer {
     pub name: &'static str,
     /// Who wrote it and what he was told in the first line, then lines of a world, in which `$LINK` is a link, `$LINK/4`
-    /// and `$LINK/6` the networks behind it, `$LINK.N` and `$LINK:N` hosts there.
+    /// and `$LINK/6` the networks behind it, `$LINK.N` and `$LINK:N` hosts there, of which `self` is its own.
     text: &'static str,
 }
 
@@ -25,13 +25,14 @@ macro_rules! writers {
     };
 }
 
-pub const WRITERS: [Writer; 14] = writers![
+pub const WRITERS: [Writer; 15] = writers![
     "docker",
     "fail2ban",
     "felix",
     "firewalld",
     "kindnet",
     "kube-proxy-iptables",
+    "kube-proxy-ipvs",
     "kube-proxy-nftables",
     "kube-router",
     "libvirt",
@@ -54,6 +55,7 @@ struct Links {
     all: Vec<(String, u8)>,
     /// By the names of theirs.
     given: BTreeMap<String, (String, u8)>,
+    space: usize,
 }
 
 impl Links {
@@ -64,7 +66,7 @@ impl Links {
         all.dedup_by(|a, b| a.0 == b.0);
         rng.shuffle(&mut all);
         let given = BTreeMap::new();
-        Self { all, given }
+        Self { all, given, space }
     }
 
     /// Which stands for that one of theirs.
@@ -149,7 +151,11 @@ fn placed(rng: &mut Rng, links: &mut Links, line: &str) -> String {
         let end = part.find(|c: char| !c.is_ascii_alphanumeric());
         let (name, rest) = part.split_at(end.unwrap_or(part.len()));
         let (device, net) = links.of(rng, name);
+        let own = links.space as u8;
         let host = |text: &str| {
+            if let Some(rest) = text.strip_prefix("self") {
+                return Some((Ipv4Addr::new(10, net, 0, own + 1), rest.to_owned()));
+            }
             let end = text.find(|c: char| !c.is_ascii_digit());
             let (digits, rest) = text.split_at(end.unwrap_or(text.len()));
             let number: u8 = digits.parse().ok()?;
