@@ -108,6 +108,9 @@ enum Task {
     Walked {
         #[command(flatten)]
         setup: Setup,
+        /// Those that this machine's kernel may not have, under this one, in a VM
+        #[arg(long, value_name = "KERNEL", value_parser = vm::kernels::names())]
+        vm: Vec<String>,
     },
     /// Feed what reads strangers' bytes with libFuzzer's, each target so long
     Fuzz {
@@ -215,7 +218,7 @@ pub fn main() -> Result<ExitCode> {
         Task::LabCommands { setup, options } => lab_commands::command(setup.via, &options),
         Task::LabPairs { setup, options } => pairs::command(setup.via, &options),
         Task::Oracle { options } => oracle::command(&options),
-        Task::Walked { setup } => walked::command(setup.via),
+        Task::Walked { setup, vm } => walked::command(setup.via, &vm),
         Task::Fuzz {
             setup,
             target,

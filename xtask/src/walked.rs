@@ -12,7 +12,8 @@ use crate::{
     oracle, paths,
     setup::{self, Way},
     sh::{is_root, output, run, say},
-    test::scenarios,
+    test::{scenarios, tally::Tally},
+    vm,
 };
 
 /// Incidents whose packets die at a station that is walked, or leave for where they do: of links, routes, rules, neighbours,
@@ -79,6 +80,14 @@ const SOME_OVER_IPV6: [&str; 3] = ["no-route", "pod-mtu-too-large", "service-loc
 /// The one that IPv6 does not have.
 const IPV4_ALONE: &str = "rp-filter-drop";
 
+/// Those of them that the kernels of VMs alone can have. Whoever is sent to a table that is full waits for room in it.
+const OF_VMS: [&str; 3] = [
+    "ipip-mtu-too-large",
+    "service-firewalled-ipvs",
+    "tunnel-mtu-too-large",
+];
+const BESIDE_IN_VMS: [&str; 1] = ["neighbour-table-full"];
+
 /// What has to go as computed in each of them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum What {
@@ -90,7 +99,10 @@ enum What {
     Lives,
 }
 
-pub fn command(via: Option<Way>) -> Result<ExitCode> {
+pub fn command(via: Option<Way>, lines: &[String]) -> Result<ExitCode> {
+    if !lines.is_empty() {
+        return in_vms(via, lines);
+    }
     if !is_root() {
         bail!("the lab makes network namespaces: run it as root");
     }
@@ -119,6 +131,68 @@ pub fn command(via: Option<Way>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The incidents that this machine may not host, under those kernels.
+fn in_vms(via: Option<Way>, lines: &[String]) -> Result<ExitCode> {
+    let guest = vm::prepare(via, Profile::Release)?;
+    oracle::build()?;
+    let mut tally = Tally::default();
+    for line in lines {
+        let kernel = vm::kernels::fetch(line)?;
+        let all = [OF_VMS.as_slice(), &BESIDE_IN_VMS].concat();
+        for (what, names) in [
+            (What::Fails, OF_VMS.as_slice()),
+            (What::LivesBeside, &BESIDE_IN_VMS),
+            (What::Lives, &all),
+        ] {
+            let folder = emptied(&Path::new("vm").join(line), what)?;
+            let form = if what == What::Lives {
+                " --healthy"
+            } else {
+                ""
+            };
+            let both = |name: &&str| [format!("{name}{form}"), format!("{name}{form} --ipv6")];
+            let forms: Vec<String> = names.iter().flat_map(both).collect();
+            let mut keep = |form: &str, bytes: &[u8]| {
+                let file = folder.join(form.replace(' ', "")).with_extension("ndr");
+                fs::write(&file, bytes).with_context(|| format!("writing {}", file.display()))
+            };
+            vm::recordings(&guest, &kernel, &forms, &mut tally, &mut keep)?;
+            say(&format!("ways {}, under {line}:", what.title()));
+            compare(&folder, what)?;
+        }
+    }
+    Ok(tally.close())
+}
+
+impl What {
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Fails => "fails",
+            Self::LivesBeside => "beside",
+            Self::Lives => "lives",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Fails => "of what fails",
+            Self::LivesBeside => "beside what fails",
+            Self::Lives => "where nothing fails",
+        }
+    }
+}
+
+/// A folder for recordings, without those of before.
+fn emptied(within: &Path, what: What) -> Result<PathBuf> {
+    let folder = paths::target()
+        .join("walked")
+        .join(within)
+        .join(what.folder());
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).context("making a folder for recordings")?;
+    Ok(folder)
+}
+
 /// Of some incidents, for a test that has built both, and of what the lab's runs without a fault left in [`healthy`].
 pub fn sample(netdiag: &Path) -> Result<()> {
     held(netdiag, What::Fails, false, &SOME)?;
@@ -134,18 +208,11 @@ pub fn healthy() -> PathBuf {
 
 fn held(netdiag: &Path, what: What, ipv6: bool, names: &[&str]) -> Result<()> {
     let family = if ipv6 { "ipv6" } else { "ipv4" };
-    let (folder, title) = match what {
-        What::Fails => ("fails", "of what fails"),
-        What::LivesBeside => ("beside", "beside what fails"),
-        What::Lives => ("lives", "where nothing fails"),
-    };
-    let folder = paths::target().join("walked").join(family).join(folder);
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).context("making a folder for recordings")?;
+    let folder = emptied(Path::new(family), what)?;
     for name in names {
         record(netdiag, name, (what, ipv6), &folder)?;
     }
-    say(&format!("ways {title}, over {family}:"));
+    say(&format!("ways {}, over {family}:", what.title()));
     compare(&folder, what)
 }
 

@@ -10,7 +10,7 @@ use netdiag_ruleset::{Byte, Loaded, Packet as Asked, Stored};
 use crate::{
     chances::Chances,
     connection::{Ports, Side, Tracked, Tracking},
-    packet::{Decided, Packet, UDP},
+    packet::{Decided, Packet, Served, UDP},
     prepared::{Prepared, Space, Wrong},
     route::back::Back,
 };
@@ -165,7 +165,9 @@ impl<'w> Hooked<'_, 'w> {
             // What is led on, and what tunnels and the kernel send, has no socket.
             Meta::Uid | Meta::Gid if packet.decided == Decided::Forwarded => Loaded::None,
             Meta::Uid | Meta::Gid if packet.decided == Decided::No => Loaded::None,
-            Meta::Uid | Meta::Gid if packet.served && packet.iif.is_some() => Loaded::None,
+            Meta::Uid | Meta::Gid if packet.served == Served::Led && packet.iif.is_some() => {
+                Loaded::None
+            }
             _ => Loaded::Unknown,
         }
     }

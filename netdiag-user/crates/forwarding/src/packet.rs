@@ -86,8 +86,18 @@ pub struct Packet {
     pub turned: Option<u32>,
     /// Of TCP, where they are known.
     pub tcp_flags: Option<u8>,
-    /// IPVS has led it on, or answered for its sender, and does so no more (`skb->ipvs_property`).
-    pub served: bool,
+    /// What IPVS has done with it, which it does once (`skb->ipvs_property`).
+    pub served: Served,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Served {
+    #[default]
+    No,
+    /// It was taken from whoever sent it, and led on.
+    Led,
+    /// It has other addresses, and goes on where it was.
+    Here,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -162,7 +172,7 @@ impl Packet {
             met: false,
             turned: None,
             tcp_flags: None,
-            served: false,
+            served: Served::No,
         }
     }
 

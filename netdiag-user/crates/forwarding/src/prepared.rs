@@ -1,6 +1,6 @@
 //! A World made ready to be walked: its routes by their prefixes, its addresses by themselves.
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     net::IpAddr,
 };
 
@@ -12,6 +12,7 @@ use netdiag_model::{
         address::Address,
         conf::{Of4, Of6, Settings},
         device::{Device, Kind},
+        ipvs::{VirtualServer, Wanted},
         neighbour::State,
         route::Route,
         ruleset::{BaseChain, Chain, ChainKind, Expression, Hook, Load, Table},
@@ -111,6 +112,8 @@ pub struct Space<'w> {
     gone: HashSet<(u32, IpAddr)>,
     /// Its tables, by what is asked of them.
     indexes: Vec<(&'w Table, Index<'w>)>,
+    /// Of IPVS, by whose packets they take.
+    pub(crate) servers: HashMap<Wanted, &'w VirtualServer>,
     /// By hook and family.
     hooks: BTreeMap<(Hook, bool), Vec<Asked<'w>>>,
     /// The same where nobody can tell whether a table of iptables' own is asked before one of nf_tables'.
@@ -213,6 +216,7 @@ impl<'w> Space<'w> {
             indexes: tables(stack)
                 .map(|table| (table, Index::new(table)))
                 .collect(),
+            servers: servers(stack),
             hooks,
             tracks: (tracks(stack, Family::Ip), tracks(stack, Family::Ip6)),
             filters_links: filters_links(stack),
@@ -380,6 +384,11 @@ impl<'w> Space<'w> {
 fn tables(stack: &Stack) -> impl Iterator<Item = &Table> {
     let ruleset = stack.ruleset.some().into_iter();
     ruleset.flat_map(|ruleset| &ruleset.tables)
+}
+
+fn servers(stack: &Stack) -> HashMap<Wanted, &VirtualServer> {
+    let all = stack.ipvs.some().into_iter().flat_map(|it| &it.servers);
+    all.map(|one| (one.wanted, one)).collect()
 }
 
 fn hooks(stack: &Stack) -> BTreeMap<(Hook, bool), Vec<Asked<'_>>> {

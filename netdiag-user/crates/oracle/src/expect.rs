@@ -7,7 +7,7 @@ use std::{
 use netdiag_forwarding::{
     Prepared,
     connection::Ports,
-    packet::{Decided, Frame, Packet, Sender, Start},
+    packet::{Decided, Frame, Packet, Sender, Served, Start},
     walk_after,
     way::{Does, Filter, How, Memory, Station, Step, Subject, Unknown, Walk},
 };
@@ -361,6 +361,9 @@ fn name(station: Station) -> &'static str {
 
 /// What IPVS leads on is its own, and its sender is told of no error at once (NF_STOLEN).
 fn is_taken_by_ipvs(step: &Step<'_>, how: How) -> bool {
+    if step.packet.served == Served::Led {
+        return true;
+    }
     matches!(step.by, Some(Subject::Service(_))) && !matches!(how, How::Rejected(_))
 }
 

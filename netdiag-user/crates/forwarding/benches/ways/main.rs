@@ -58,6 +58,30 @@ fn main() {
         node.ruleset = Known::Is(rules.into());
         through_services(name, &world);
     }
+    through_services("ipvs", &with_virtual_servers(world));
+}
+
+/// All of their addresses are the node's own.
+fn with_virtual_servers(mut world: World) -> World {
+    let node = world.stacks.get_mut(&NODE).expect("the node");
+    node.ipvs = Known::Is(services::ipvs());
+    for number in 0..services::SERVICES {
+        let address = Prefix::host(services::address(number));
+        if let Known::Is(addresses) = &mut node.addresses {
+            let first = addresses[0].clone();
+            addresses.push(Address {
+                device: 1,
+                own: address,
+                ..first
+            });
+        }
+        if let Known::Is(routes) = &mut node.routes {
+            let mut local = route(LOCAL, address, 1, None);
+            (local.kind, local.scope) = (Leads::Local, Scope::HOST);
+            routes.push(local);
+        }
+    }
+    world
 }
 
 fn through_services(mode: &str, world: &World) {

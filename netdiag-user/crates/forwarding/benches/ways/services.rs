@@ -1,12 +1,15 @@
-//! Two thousand Services of three pods each, as kube-proxy has them in iptables and in nftables
+//! Two thousand Services of three pods each, as kube-proxy has them in iptables, in nftables and in IPVS
 //! (pkg/proxy/iptables/proxier.go, pkg/proxy/nftables/proxier.go).
 use std::net::{IpAddr, Ipv4Addr};
 
 use netdiag_model::{
     netfilter::Family,
-    world::ruleset::{
-        Base, BaseChain, Bytes, Chain, ChainKind, Compare, Data, Element, Expression, Hook, Load,
-        Meta, Nat, NatKind, Reg, Rule, Ruleset, Set, Table, Verdict,
+    world::{
+        ipvs::{Forward, Ipvs, RealServer, VirtualServer, Wanted},
+        ruleset::{
+            Base, BaseChain, Bytes, Chain, ChainKind, Compare, Data, Element, Expression, Hook,
+            Load, Meta, Nat, NatKind, Reg, Rule, Ruleset, Set, Table, Verdict,
+        },
     },
 };
 
@@ -30,6 +33,33 @@ const DPORT: Load = Load::Payload {
     length: 2,
 };
 const TCP: u8 = 6;
+
+/// The same by IPVS (pkg/proxy/ipvs/proxier.go).
+pub fn ipvs() -> Ipvs {
+    let server = |number: u32| VirtualServer {
+        wanted: Wanted::At {
+            address: address(number),
+            protocol: TCP,
+            port: PORT,
+        },
+        scheduler: "rr".to_owned(),
+        one_packet: false,
+        persistent: false,
+        real: (0..PODS)
+            .map(|which| RealServer {
+                address: pod(number + which).into(),
+                port: SERVED,
+                forward: Forward::Masquerade,
+                weight: 1,
+            })
+            .collect(),
+    };
+    Ipvs {
+        servers: (0..SERVICES).map(server).collect(),
+        conntrack: true,
+        snat_reroute: true,
+    }
+}
 
 pub fn address(number: u32) -> IpAddr {
     octets(number).into()

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     connection::{Ports, Tracked, Tracking},
     learned::{Lead, Leading},
-    packet::{Packet, Sender, TCP, UDP},
+    packet::{Packet, Sender, Served, TCP, UDP},
     prepared::{Space, Wrong},
     route::decision::{Decision, No, Way},
     way::{How, Rejected, Share, Station, Subject, Unknown, Walk},
@@ -89,7 +89,7 @@ impl<'w> Walker<'w> {
         packet: &mut Packet,
     ) -> Result<Led<'w>, Unknown> {
         let (space, _) = here;
-        if packet.served {
+        if packet.served != Served::No {
             return Ok(Led::On);
         }
         if packet.is_icmp() {
@@ -108,7 +108,7 @@ impl<'w> Walker<'w> {
         if let Some(lead) = walk.learned.lead(space.netns, &tuple, Leading::There) {
             return self.leads_to(walk, here, place, (None, lead), packet);
         }
-        match self.schedules(here.1, packet)? {
+        match self.schedules(space, packet)? {
             Scheduled::Nobody => Ok(Led::On),
             Scheduled::To(by, lead) => {
                 if !by.one_packet {
@@ -131,8 +131,8 @@ impl<'w> Walker<'w> {
     }
 
     /// One of the real servers (`ip_vs_schedule`), each as often as it weighs.
-    fn schedules(&self, ipvs: &'w Ipvs, packet: &Packet) -> Result<Scheduled<'w>, Unknown> {
-        let Some(by) = wanted(ipvs, packet) else {
+    fn schedules(&self, space: &Space<'w>, packet: &Packet) -> Result<Scheduled<'w>, Unknown> {
+        let Some(by) = wanted(space, packet) else {
             return Ok(Scheduled::Nobody);
         };
         // What belongs to no connection is left to whoever listens here.
@@ -177,7 +177,7 @@ impl<'w> Walker<'w> {
         (by, lead): (Option<&'w VirtualServer>, Lead),
         packet: &mut Packet,
     ) -> Result<Led<'w>, Unknown> {
-        let by = by.or_else(|| wanted(ipvs, packet));
+        let by = by.or_else(|| wanted(space, packet));
         let refused = |how| No {
             station: Station::Hook,
             how,
@@ -203,6 +203,7 @@ impl<'w> Walker<'w> {
                 if lead.forward == Forward::Masquerade {
                     translate(packet, &lead);
                 }
+                packet.served = Served::Here;
                 self.marks_led(walk, (space, ipvs), &lead, packet);
                 return Ok(Led::On);
             }
@@ -229,6 +230,7 @@ impl<'w> Walker<'w> {
             packet.ttl -= 1;
         }
         packet.gathered |= packet.is_cut();
+        packet.served = Served::Led;
         self.marks_led(walk, (space, ipvs), &lead, packet);
         let whole = |way: Way<'w>| Way {
             source: None,
@@ -245,7 +247,6 @@ impl<'w> Walker<'w> {
         lead: &Lead,
         packet: &mut Packet,
     ) {
-        packet.served = true;
         let Tracked::Is {
             state,
             reply,
@@ -278,7 +279,7 @@ impl<'w> Walker<'w> {
         packet: &mut Packet,
         turned: &mut Option<Turned<'w>>,
     ) -> Result<bool, Unknown> {
-        if packet.served || self.prepared.is(Wrong::RealServersAnswer) {
+        if packet.served != Served::No || self.prepared.is(Wrong::RealServersAnswer) {
             return Ok(true);
         }
         let of = |tuple| walk.learned.lead(space.netns, tuple, Leading::Back);
@@ -317,7 +318,7 @@ impl<'w> Walker<'w> {
                 return Ok(false);
             }
         }
-        packet.served = true;
+        packet.served = Served::Here;
         if !ipvs.conntrack && matches!(packet.tracked, Tracked::Is { .. }) {
             packet.tracked = Tracked::Untracked;
         }
@@ -325,20 +326,21 @@ impl<'w> Walker<'w> {
     }
 }
 
-/// What is for a virtual server (`ip_vs_service_find`): by its mark first.
-fn wanted<'w>(ipvs: &'w Ipvs, packet: &Packet) -> Option<&'w VirtualServer> {
-    let by = |is: &dyn Fn(Wanted) -> bool| ipvs.servers.iter().find(|one| is(one.wanted));
-    let (own, family) = (packet.mark, packet.is_ipv6());
-    let marked = |it| matches!(it, Wanted::Mark { mark, ipv6 } if mark == own && ipv6 == family);
+/// What is for a virtual server (`ip_vs_service_find`): by its mark first, by its port, by any of its ports.
+fn wanted<'w>(space: &Space<'w>, packet: &Packet) -> Option<&'w VirtualServer> {
+    let marked = Wanted::Mark {
+        mark: packet.mark,
+        ipv6: packet.is_ipv6(),
+    };
     let at = |port| Wanted::At {
         address: packet.destination,
         protocol: packet.protocol,
         port,
     };
-    let marked = by(&marked).filter(|_| own != 0);
-    let named = || by(&|it| it == at(packet.dport));
-    // Of all its ports.
-    marked.or_else(named).or_else(|| by(&|it| it == at(0)))
+    let by = |wanted| space.servers.get(&wanted).copied();
+    let marked = by(marked).filter(|_| packet.mark != 0);
+    let named = marked.or_else(|| by(at(packet.dport)));
+    named.or_else(|| by(at(0)))
 }
 
 /// With its address alone: neither whose it is nor what it is counts (`do_output_route4`, `__ip_vs_route_output_v6`).

@@ -10,7 +10,7 @@ use super::{Going, Next, Walker};
 use crate::{
     connection::Tracked,
     learned::Learned,
-    packet::{ADVERTISEMENT, Decided, Frame, Packet, TAG, To},
+    packet::{ADVERTISEMENT, Decided, Frame, Packet, Served, TAG, To},
     prepared::{Space, Wrong},
     route::decision::No,
     way::{Does, Heard, How, MOST_BRANCHES, Outcome, Station, Step, Subject, Unknown, Walk},
@@ -260,7 +260,7 @@ impl<'w> Walker<'w> {
         let kept = from.netns == to.netns || self.prepared.is(Wrong::MarkKept);
         Packet {
             mark: if kept { packet.mark } else { 0 },
-            served: packet.served && kept,
+            served: if kept { packet.served } else { Served::No },
             decided: Decided::No,
             met: false,
             turned: None,

@@ -29,7 +29,7 @@ pub struct VirtualServer {
 }
 
 /// Whose packets it takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Wanted {
     At {
         address: IpAddr,
