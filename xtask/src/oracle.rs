@@ -121,7 +121,13 @@ const TOO_LONG: i32 = 124;
 
 /// The samples, for a test that has built it.
 pub fn sample() -> Result<()> {
-    [SAMPLE, OF_RULES, OF_NODES].iter().try_for_each(held)
+    [SAMPLE, OF_RULES, OF_NODES].iter().try_for_each(held)?;
+    held(&Options {
+        worlds: 40,
+        packets: 1_000,
+        with: Some("ipsec".to_owned()),
+        ..SAMPLE
+    })
 }
 
 fn held(options: &Options) -> Result<()> {

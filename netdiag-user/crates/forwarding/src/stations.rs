@@ -23,6 +23,7 @@ mod track;
 mod vlan;
 mod vxlan;
 mod wireguard;
+mod xfrm;
 
 use std::{
     cell::{Cell, RefCell},
@@ -283,7 +284,11 @@ impl<'w> Walker<'w> {
     fn comes(&self, walk: &mut Walk<'w>, end: End, frame: Frame, packet: Packet) -> Going<'w> {
         let space = self.prepared.space(end.netns)?;
         let device = space.device(end.index)?;
-        let to = To::of(frame.to, device.mac);
+        // What comes without a frame is for this host.
+        let to = match device.ethernet {
+            true => To::of(frame.to, device.mac),
+            false => To::Host,
+        };
         self.arrives(walk, space, device, (frame, to), packet)
     }
 

@@ -7,6 +7,7 @@ mod bonds;
 mod conf;
 mod devices;
 mod generic;
+mod ipsec;
 pub mod ipvs;
 mod neighbours;
 mod nexthops;
@@ -51,6 +52,7 @@ pub fn read(root: &Path, most: &Most) -> Stack {
         settings: settings::read(root),
         at_links: at_links::read(),
         ipvs: ipvs::read(root),
+        ipsec: ipsec::read(root, most.others),
         ruleset: most.ruleset.map(ruleset::read).unwrap_or_default(),
         devices,
         nodes_id: nsids::of_own(),

@@ -13,6 +13,7 @@ pub mod address;
 mod beside;
 pub mod conf;
 pub mod device;
+pub mod ipsec;
 pub mod ipvs;
 pub mod neighbour;
 pub mod of_node;
@@ -26,6 +27,7 @@ pub mod wireguard;
 use address::Address;
 use conf::Settings;
 use device::Device;
+use ipsec::Ipsec;
 use ipvs::Ipvs;
 use neighbour::{FdbEntry, Neighbour, Proxied};
 use route::{Exception, Nexthop, Route};
@@ -122,6 +124,8 @@ pub struct Stack {
         serialize_with = "ipvs::recorded"
     )]
     pub ipvs: Known<Ipvs>,
+    #[serde(default, skip_serializing_if = "is_not_asked")]
+    pub ipsec: Known<Ipsec>,
     /// What is shown the packets of a link beside netdiag's own programs, and may drop them, change them or send them
     /// elsewhere.
     #[serde(default, skip_serializing_if = "is_not_asked")]

@@ -16,6 +16,7 @@ use crate::{
 
 pub const LINKS: Links = Links {
     name: "bond",
+    alone: false,
     file: None,
     probe: Some(("link add bo0 type bond", BOND)),
     ipv6: true,

@@ -16,6 +16,7 @@ use crate::{
 
 pub const LINKS: Links = Links {
     name: "bridge-vlans",
+    alone: false,
     file: None,
     probe: Some(("link add brv0 type bridge vlan_filtering 1", "brv0")),
     ipv6: true,

@@ -13,6 +13,7 @@ use crate::{
 
 pub const LINKS: Links = Links {
     name: "inner-pair",
+    alone: false,
     file: None,
     probe: Some(("link add va0 type veth peer name va1", INNER[0])),
     ipv6: true,

@@ -12,6 +12,7 @@ use crate::{
 
 pub const LINKS: Links = Links {
     name: "ipip",
+    alone: false,
     file: None,
     probe: Some((
         "link add ipt0 type ipip local 192.0.2.1 remote 192.0.2.2",

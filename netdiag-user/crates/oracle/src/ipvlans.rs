@@ -16,6 +16,7 @@ use crate::{
 
 pub const LINKS: Links = Links {
     name: "ipvlan",
+    alone: false,
     file: None,
     probe: Some(("link add link e1 name ipv0 type ipvlan", "ipv0")),
     ipv6: true,

@@ -22,6 +22,7 @@ use crate::{
 
 pub const LINKS: Links = Links {
     name: "ipvs",
+    alone: false,
     file: Some("/proc/net/ip_vs"),
     probe: None,
     ipv6: true,

@@ -11,7 +11,7 @@ use netdiag_model::world::{Stack, device::Device};
 use crate::{
     bonds, bridge_vlans,
     command::Command,
-    inner_pairs, ip_tunnels, ipvlans, ipvs, macvlans,
+    inner_pairs, ip_tunnels, ipsecs, ipvlans, ipvs, macvlans,
     mistakes::Mistake,
     names::{SPACES, device},
     plan::own,
@@ -23,6 +23,8 @@ use crate::{
 
 pub struct Links {
     pub name: &'static str,
+    /// In no world but where it is asked for.
+    pub alone: bool,
     /// What the kernel has where it has them.
     pub file: Option<&'static str>,
     /// What makes one in a namespace of a set, as ip(8) takes it, and by which name.
@@ -48,7 +50,7 @@ pub enum Is {
     Address(fn(&Stack, IpAddr) -> bool),
 }
 
-pub static LINKS: [Links; 10] = [
+pub static LINKS: [Links; 11] = [
     ip_tunnels::LINKS,
     vlans::LINKS,
     macvlans::LINKS,
@@ -59,6 +61,7 @@ pub static LINKS: [Links; 10] = [
     bridge_vlans::LINKS,
     wireguards::LINKS,
     ipvs::LINKS,
+    ipsecs::LINKS,
 ];
 
 /// What every namespace is reached at by them.
@@ -84,7 +87,8 @@ pub fn names() -> Vec<&'static str> {
 pub fn here(set: &Set, wanted: Option<&str>) -> Result<Vec<&'static Links>> {
     let mut here = Vec::new();
     let fits = LINKS.iter();
-    for links in fits.filter(|links| wanted.is_none_or(|name| name == links.name)) {
+    let asked = |links: &&Links| wanted.map_or(!links.alone, |name| name == links.name);
+    for links in fits.filter(asked) {
         let there = links.file.is_none_or(|file| Path::new(file).exists());
         let has = there && links.probe.map_or(Ok(true), |probe| set.has(probe))?;
         ensure!(has || wanted.is_none(), "this kernel has no {}", links.name);

@@ -13,6 +13,7 @@ use crate::{
 
 pub const LINKS: Links = Links {
     name: "macvlan",
+    alone: false,
     file: None,
     probe: Some(("link add link e1 name mv0 type macvlan", "mv0")),
     ipv6: true,

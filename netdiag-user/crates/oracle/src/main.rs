@@ -12,6 +12,7 @@ mod filters;
 mod generate;
 mod inner_pairs;
 mod ip_tunnels;
+mod ipsecs;
 mod ipsets;
 mod iptables;
 mod ipvlans;

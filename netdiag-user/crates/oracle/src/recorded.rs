@@ -291,6 +291,11 @@ fn died(facts: &Facts<'_>, prepared: &Prepared<'_>, loss: &Loss) -> Line {
         ends.iter().any(as_seen).then_some(()).ok_or(String::new())
     });
     let spent = |at: &Station| spent(facts, loss.key.netns, *at) > 0;
+    // It left for a namespace that nobody read, and died there.
+    let unread = !prepared.world.stacks.contains_key(&loss.key.netns);
+    if held == Held::Contradicts && passes.get() && unread {
+        return (Held::NotModelled, None);
+    }
     if held == Held::Contradicts && passes.get() && stations.iter().any(spent) {
         return (Held::Spent, None);
     }

@@ -228,8 +228,10 @@ impl Set {
                 ruled[at] = true;
                 self.ruled.set(ruled);
             }
-            let local = |line: &String| line.starts_with("route add local ");
-            self.spent.set(self.spent.get() || lines.iter().any(local));
+            let lasts =
+                |line: &String| line.starts_with("route add local ") || line.starts_with("xfrm ");
+            let spends = lines.iter().chain(&six).any(lasts);
+            self.spent.set(self.spent.get() || spends);
             let rules = words(|line| match line {
                 Line::Nft(words) => Some(words),
                 _ => None,

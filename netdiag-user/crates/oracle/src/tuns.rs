@@ -15,6 +15,7 @@ use crate::{
 
 pub const LINKS: Links = Links {
     name: "tun",
+    alone: false,
     file: None,
     probe: Some(("tuntap add dev tn0 mode tun", TUN)),
     ipv6: true,

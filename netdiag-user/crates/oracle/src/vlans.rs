@@ -12,6 +12,7 @@ use crate::{
 
 pub const LINKS: Links = Links {
     name: "vlan",
+    alone: false,
     file: None,
     probe: Some(("link add link e1 name vl0 type vlan id 5", "vl0")),
     ipv6: true,

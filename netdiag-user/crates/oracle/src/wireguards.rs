@@ -24,6 +24,7 @@ use crate::{
 
 pub const LINKS: Links = Links {
     name: "wireguard",
+    alone: false,
     file: None,
     probe: Some(("link add wgt0 type wireguard", WIREGUARD)),
     ipv6: true,

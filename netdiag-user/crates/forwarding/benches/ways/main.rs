@@ -26,6 +26,7 @@ use netdiag_model::{
         address::{Address, Flags as Told, Scope},
         conf::{Conf4, Settings},
         device::{Device, Flags, Kind, Mac, Vxlan},
+        ipsec::Ipsec,
         ipvs::Ipvs,
         neighbour::{FdbEntry, Neighbour, State},
         route::{Hop, Kind as Leads, Metrics, Preference, Route},
@@ -325,6 +326,7 @@ fn stack(
         nodes_id: None,
         at_links: Known::Is(Vec::new()),
         ipvs: Known::Is(Ipvs::default()),
+        ipsec: Known::Is(Ipsec::default()),
         moment: 0,
         generation: 0,
     }

@@ -2,6 +2,7 @@
 use netdiag_model::world::{
     address::Scope,
     device::Device,
+    ipsec::Direction,
     route::{Metrics, Route},
     ruleset::Hook,
 };
@@ -39,6 +40,7 @@ impl<'w> Walker<'w> {
         onward: Onward<'_, 'w>,
         mut packet: Packet,
     ) -> Going<'w> {
+        space.without_ipsec(&packet, Direction::Forward)?;
         if packet.ttl <= 1 {
             let no = No {
                 station: Station::Ttl,
@@ -136,6 +138,7 @@ impl<'w> Walker<'w> {
             (false, Decided::Shared) => Decided::Shared,
             (false, _) => Decided::Sent,
         };
+        space.without_ipsec(&packet, Direction::Out)?;
         packet.df |= self.prepared.is(Wrong::NeverCut);
         if forwarded && self.prepared.is(Wrong::SourceChosenAnew) && !packet.is_ipv6() {
             let scope = route.map_or(Scope::LINK, |route| route.scope);
@@ -224,6 +227,8 @@ impl<'w> Walker<'w> {
         if let Some(ended) = self.at_hook(walk, space, &place, &mut packet)? {
             return Ok(ended);
         }
+        // What was translated is asked for again (`nf_xfrm_me_harder`).
+        space.without_ipsec(&packet, Direction::Out)?;
         if let Some(no) = no {
             return self.refuses(walk, space, no, packet);
         }

@@ -141,6 +141,7 @@ impl<'w> Walker<'w> {
         };
         let inner = Packet {
             mark: outer.mark,
+            served: outer.served,
             decided: Decided::No,
             tracked: Tracked::No,
             next_hop: None,
@@ -178,6 +179,7 @@ fn outer(own: &IpTunnel, remote: IpAddr, inner: &Packet) -> Packet {
             .filter(|_| inner.pieces.is_none())
             .map(|segment| segment + headers),
         mark: inner.mark,
+        served: inner.served,
         ..Packet::new(own.local.unwrap_or(Ipv4Addr::UNSPECIFIED.into()), remote)
     }
 }

@@ -9,6 +9,7 @@ use netdiag_model::{
         address::Address,
         conf::Of6,
         device::{Device, Mac},
+        ipsec::Direction,
         neighbour::{Proxied, State},
         route::Kind,
         ruleset::Hook,
@@ -131,6 +132,11 @@ impl<'w> Walker<'w> {
         if self.prepared.is(Wrong::QuestionsUnasked) {
             return Ok(Passes::Always);
         }
+        let there = match hooks {
+            OUT => Direction::Out,
+            _ => Direction::In,
+        };
+        at.0.without_ipsec(packet, there)?;
         // What it chooses is none of the choices of what waits for it.
         let outer = self.chances.begin(Vec::new());
         let passes = self.passes_by(learned, at, hooks, packet, &[]);

@@ -1,5 +1,5 @@
 //! Sockets: what is sent by one, and what is for this namespace itself.
-use netdiag_model::world::{route::Route, ruleset::Hook};
+use netdiag_model::world::{ipsec::Direction, route::Route, ruleset::Hook};
 
 use super::{
     Going, Next, Walker,
@@ -101,6 +101,7 @@ impl<'w> Walker<'w> {
         route: Option<&'w Route>,
         packet: Packet,
     ) -> Going<'w> {
+        space.without_ipsec(&packet, Direction::In)?;
         if let Some(carried) = packet.carries.and_then(|at| walk.carried.get(at)) {
             let carried = *carried;
             if packet.spoilt && packet.pieces.is_some() && carried.sealed.is_none() {

@@ -279,6 +279,7 @@ impl<'w> Walker<'w> {
         }
         let inner = Packet {
             mark: outer.mark,
+            served: outer.served,
             decided: Decided::No,
             tracked: Tracked::No,
             pieces: carried.packet.cut_by(&outer),
@@ -362,6 +363,7 @@ fn outer(own: &Vxlan, remote: Remote, (frame, inner): (&Frame, &Packet), carries
             .filter(|_| inner.pieces.is_none())
             .map(|segment| segment + headers),
         mark: inner.mark,
+        served: inner.served,
         flow: inner.flow,
         carries: Some(carries),
         ..Packet::new(own.local.unwrap_or(any), remote.address)

@@ -29,6 +29,7 @@ pub fn stack(node: &Node) -> Stack {
         nodes_id: None,
         at_links: Known::default(),
         ipvs: Known::default(),
+        ipsec: Known::default(),
         addresses: Known::Is(addresses(node)),
         rules: Known::Is(rules(node)),
         routes: Known::Is(node.routes.iter().map(route).collect()),

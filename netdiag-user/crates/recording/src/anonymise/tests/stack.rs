@@ -9,6 +9,7 @@ use crate::{
             AtLink, Known, Stack, Why,
             address::{Address, Flags, Scope},
             device::{Device, Df, Flags as DeviceFlags, IpTunnel, Kind, Mac, Vxlan},
+            ipsec::{Direction, Ipsec, IpsecPolicy, Ports},
             ipvs::{Forward, Ipvs, RealServer, VirtualServer, Wanted},
             neighbour::{FdbEntry, Neighbour, Proxied, State},
             route::{Exception, Hop, Kind as RouteKind, Metrics, Nexthop, Preference, Route},
@@ -133,6 +134,21 @@ fn entry() -> FdbEntry {
         local: false,
         is_static: true,
         sticky: false,
+    }
+}
+
+fn ipsec() -> Ipsec {
+    let policy = IpsecPolicy {
+        direction: Direction::Out,
+        from: prefix("2001:db8:acce::/48"),
+        to: prefix("2001:db8:aced::/48"),
+        protocol: 6,
+        sport: Ports::default(),
+        dport: Ports::default(),
+    };
+    Ipsec {
+        policies: vec![policy],
+        refuses_rest: false,
     }
 }
 
@@ -264,6 +280,7 @@ pub fn stack() -> Stack {
         fdb: Known::Is(vec![entry()]),
         settings: Known::Not(Why::Refused(text())),
         ipvs: Known::Is(ipvs()),
+        ipsec: Known::Is(ipsec()),
         at_links: Known::Is(vec![AtLink {
             device: 2,
             hook: LinkHook::Egress,
