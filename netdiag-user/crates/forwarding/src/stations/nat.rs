@@ -1,5 +1,7 @@
 //! Translation (net/netfilter/nf_nat_core.c): a connection's first packet alone is asked about, all rules' translations
 //! have one place, and no two connections' answers are alike.
+mod range;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netdiag_model::world::{
@@ -7,7 +9,8 @@ use netdiag_model::world::{
     device::Device,
     ruleset::{ChainKind, Hook, NatKind},
 };
-use netdiag_ruleset::{Byte, Translates};
+
+use range::{Range, addresses, alone, bits, of_bits, ranged};
 
 use super::{
     Walker,
@@ -20,23 +23,11 @@ use crate::{
     packet::{Packet, TCP, UDP},
     prepared::{Space, Wrong},
     route::{decision::No, v6::is_assigned},
-    way::{How, Station, Unknown, Walk},
+    way::{How, Share, Station, Unknown, Walk},
 };
 
-/// NF_NAT_RANGE_…
-const RANDOM: u32 = 1 << 2;
-const FULLY_RANDOM: u32 = 1 << 4;
-const OFFSET: u32 = 1 << 5;
-const NETMAP: u32 = 1 << 6;
-
-/// What a connection may become: its address, and the ports of which it gets one.
-#[derive(Clone, Copy, Debug, Default)]
-struct Range {
-    address: Option<IpAddr>,
-    ports: Option<Ports>,
-    /// Of ports, any is taken that is free.
-    random: bool,
-}
+/// Of so many addresses each is a way of its own.
+const MOST_ADDRESSES: usize = 16;
 
 /// Which side is translated there, and at which place among the chains (NF_IP_PRI_NAT_DST, NF_IP_PRI_NAT_SRC): whatever
 /// priority chains of this kind have, they have it among themselves.
@@ -125,16 +116,17 @@ impl<'w> Walker<'w> {
                 of = now;
             }
             let own = match range.kind {
-                NatKind::Source | NatKind::Destination => address(&range, packet.is_ipv6())?,
+                NatKind::Source => addresses(&range, packet.source)?,
+                NatKind::Destination => addresses(&range, packet.destination)?,
                 NatKind::Masquerade => {
                     if of.original.source.is_unspecified() {
                         continue;
                     }
                     let own = masqueraded(space, place, &packet)?;
                     of.masquerades = own.and(place.output).map(|device| device.index);
-                    own
+                    own.map(alone)
                 }
-                NatKind::Redirect => redirected(space, place, &packet)?,
+                NatKind::Redirect => redirected(space, place, &packet)?.map(alone),
             };
             let by_itself = !matches!(range.kind, NatKind::Source | NatKind::Destination);
             if by_itself && own.is_none() {
@@ -156,10 +148,10 @@ impl<'w> Walker<'w> {
         // Nobody wants anything: it stays as it is, if it can.
         let current = of.answers.reply();
         let range = Range {
-            address: Some(match side {
+            addresses: Some(alone(match side {
                 Side::Source => current.source,
                 Side::Destination => current.destination,
-            }),
+            })),
             ..Range::default()
         };
         self.decided(walk, space, (of, side), range).map(Some)
@@ -189,6 +181,25 @@ impl<'w> Walker<'w> {
         Ok(of)
     }
 
+    /// By a hash that nobody can compute (`find_best_ips_proto`).
+    fn one_of(&self, (least, most): (IpAddr, IpAddr)) -> Result<IpAddr, Unknown> {
+        let last = bits(most).saturating_sub(bits(least));
+        if last == 0 {
+            return Ok(least);
+        }
+        let count = usize::try_from(last).ok().map(|last| last + 1);
+        let Some(count) = count.filter(|count| *count <= MOST_ADDRESSES) else {
+            return Err(Unknown::NotModelled("one of many addresses".into()));
+        };
+        match self.chances.next(count) {
+            Some(at) => of_bits(bits(least) + at as u128, least).ok_or(Unknown::Undecided),
+            None => {
+                self.undecided.set(None);
+                Err(Unknown::Chance(vec![Share::of(count); count]))
+            }
+        }
+    }
+
     /// What nobody else's is (`get_unique_tuple`).
     fn unique(
         &self,
@@ -204,7 +215,8 @@ impl<'w> Walker<'w> {
             Ok(ignored || !is_taken(walk, space, &Connection { answers, ..*of })?)
         };
         let fits = |tuple: &Tuple| {
-            let by_address = range.address.is_none_or(|address| address == tuple.source);
+            let has = |(least, most): (IpAddr, IpAddr)| (least..=most).contains(&tuple.source);
+            let by_address = range.addresses.is_none_or(has);
             by_address && range.ports.is_none_or(|ports| within(ports, tuple.sport))
         };
         if side == Side::Source && !range.random {
@@ -220,7 +232,8 @@ impl<'w> Walker<'w> {
             }
         }
         let mut tuple = current;
-        if let Some(address) = range.address {
+        if let Some(ends) = range.addresses {
+            let address = self.one_of(ends)?;
             match side {
                 Side::Source => tuple.source = address,
                 Side::Destination => tuple.destination = address,
@@ -358,55 +371,6 @@ fn told(packet: &mut Packet, of: &Connection, side: Side, reply: bool) -> Result
         }
     }
     Ok(())
-}
-
-/// The address that a rule names, if any.
-fn address(of: &Translates, ipv6: bool) -> Result<Option<IpAddr>, Unknown> {
-    let Some((least, most)) = &of.addresses else {
-        return Ok(None);
-    };
-    let read = |bytes: &[Byte]| -> Option<IpAddr> {
-        let bytes: Option<Vec<u8>> = bytes.iter().map(|byte| byte.get()).collect();
-        let bytes = bytes?;
-        Some(match ipv6 {
-            true => Ipv6Addr::from(*bytes.first_chunk::<16>()?).into(),
-            false => Ipv4Addr::from(*bytes.first_chunk::<4>()?).into(),
-        })
-    };
-    let length = if ipv6 { 16 } else { 4 };
-    let of_family = |bytes: &[Byte]| read(bytes.get(..length)?);
-    let least = of_family(least).ok_or(Unknown::Undecided)?;
-    if of_family(most) != Some(least) || of.flags & NETMAP != 0 {
-        return Err(Unknown::NotModelled("one of several addresses".into()));
-    }
-    Ok(Some(least))
-}
-
-fn ranged(of: &Translates, address: Option<IpAddr>) -> Result<Range, Unknown> {
-    if of.flags & OFFSET != 0 {
-        return Err(Unknown::NotModelled("ports moved by an offset".into()));
-    }
-    let port = |bytes: &[Byte]| -> Option<u16> {
-        let [high, low] = bytes.first_chunk::<2>()?;
-        Some(u16::from_be_bytes([high.get()?, low.get()?]))
-    };
-    let ports = match &of.ports {
-        None => None,
-        Some((least, most)) => {
-            let both = port(least).zip(port(most));
-            let (one, other) = both.ok_or(Unknown::Undecided)?;
-            Some(Ports {
-                least: one.min(other),
-                most: one.max(other),
-                choice: 0,
-            })
-        }
-    };
-    Ok(Range {
-        address,
-        ports,
-        random: of.flags & (RANDOM | FULLY_RANDOM) != 0,
-    })
 }
 
 /// The address of the device that it leaves by (`nf_nat_masquerade_ipv4`, `nf_nat_masquerade_ipv6`).

@@ -1,10 +1,10 @@
 //! Chains that translate connections.
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use fastrand::Rng;
 
 use super::{OURS, Table, matched};
-use crate::witness::PORTS;
+use crate::{six, witness::PORTS};
 
 /// At one or two of the four hooks.
 pub fn made(rng: &mut Rng, table: &Table) -> Vec<String> {
@@ -66,11 +66,43 @@ fn becomes(rng: &mut Rng, table: &Table, hook: &str) -> String {
             format!("dnat{family} to {}", with(&port.to_string()))
         }
         ("prerouting" | "output", 5) => format!("dnat{family} to {}", with("9998-9999")),
+        ("prerouting" | "output", 6) => format!("dnat{family} to {}", some(address)),
         ("prerouting" | "output", _) => format!("dnat{family} to {address}"),
         ("postrouting", 1..=3) => "masquerade".to_owned(),
         ("postrouting", 4) => "masquerade fully-random".to_owned(),
         ("postrouting", 5) => "masquerade to :30000-30010".to_owned(),
         (_, 6) => format!("snat{family} to {}", with("31000-31010")),
+        (_, 7) => format!("snat{family} to {}", some(address)),
+        ("postrouting", 8) => format!(
+            "snat {ip} prefix to {ip} saddr map {}",
+            networks(rng, table.ipv6)
+        ),
         _ => format!("snat{family} to {address}"),
+    }
+}
+
+/// That one and a few that follow.
+fn some(address: IpAddr) -> String {
+    let last: IpAddr = match address {
+        IpAddr::V4(v4) => Ipv4Addr::from(u32::from(v4).saturating_add(2)).into(),
+        IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6).saturating_add(2)).into(),
+    };
+    format!("{address}-{last}")
+}
+
+/// Networks that stand for others.
+fn networks(rng: &mut Rng, ipv6: bool) -> String {
+    let pairs = (1..4).map(|net| {
+        let network = |net: u8| six_or_four(ipv6, &format!("10.{net}.0.0/24"));
+        format!("{} : {}", network(net), network(rng.u8(4..8)))
+    });
+    format!("{{ {} }}", pairs.collect::<Vec<_>>().join(", "))
+}
+
+fn six_or_four(ipv6: bool, four: &str) -> String {
+    if ipv6 {
+        six::word(four)
+    } else {
+        four.to_owned()
     }
 }
