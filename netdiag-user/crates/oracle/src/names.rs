@@ -30,6 +30,8 @@ pub const TUN_ALONE: &str = "tn1";
 pub const INNER: [&str; 2] = ["va0", "va1"];
 /// An ipvlan's, the same.
 pub const IPVLAN: &str = "ipv";
+/// Where kube-proxy has the addresses of IPVS's virtual servers.
+pub const VIRTUAL: &str = "kube-ipvs0";
 /// WireGuard's.
 pub const WIREGUARD: &str = "wgt0";
 /// And the one that every namespace has then.
@@ -55,7 +57,7 @@ pub fn devices(at: usize) -> impl Iterator<Item = String> {
 pub fn added(at: usize) -> impl Iterator<Item = String> {
     let fixed = [
         TUNNEL, TUNNEL2, IP_TUNNEL, VLAN, VLAN2, FILTERING, BOND, TUN, TUN_ALONE, WIREGUARD,
-        INNER[0], INNER[1],
+        VIRTUAL, INNER[0], INNER[1],
     ];
     fixed
         .map(str::to_owned)
