@@ -25,7 +25,7 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 76] = kept![
+pub const KEPT: [Kept; 77] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-bridge-that-takes-all-forgets-connections",
     "a-bridged-packet-keeps-whom-it-was-for",
@@ -88,6 +88,7 @@ pub const KEPT: [Kept; 76] = kept![
     "rejected-with-the-way-that-it-was-sent-by",
     "rules-before-the-own-addresses",
     "somebody-asks-already",
+    "the-default-routes-of-two-classes",
     "the-last-of-two-answers-is-kept",
     "the-limits-on-errors-look-for-a-way",
     "the-own-address-as-gateway",

@@ -55,7 +55,10 @@ impl<'w> Space<'w> {
                     Some(device),
                 )),
             )),
-            Kind::Unicast | Kind::Broadcast => self.forwarded(packet, device, &found),
+            Kind::Unicast | Kind::Broadcast => {
+                self.is_the_one(found.route)?;
+                self.forwarded(packet, device, &found)
+            }
             _ => Ok(no(
                 Station::Route,
                 How::MartianDestination,
@@ -175,7 +178,26 @@ impl<'w> Space<'w> {
             };
             return Ok((Decision::Local(Some(found.route)), source));
         }
+        self.is_the_one(found.route)?;
         self.sent(packet, &found)
+    }
+
+    /// That no other default route may be taken in its place: beside one of a class the kernel tries those of none by turns,
+    /// as their gateways' entries are (`fib_select_default`).
+    fn is_the_one(&self, route: &Route) -> Result<(), Unknown> {
+        let by_gateway = |one: &Route| {
+            let gateway = one.hops.first().and_then(|hop| hop.gateway);
+            gateway.is_some() && one.kind == Kind::Unicast && one.scope == route.scope
+        };
+        if route.to.length > 0 || route.tos == 0 || !by_gateway(route) {
+            return Ok(());
+        }
+        let table = [route.table];
+        let mut all = self.fib.to(&table, route.to.address);
+        match all.any(|one| one.to.length == 0 && one.tos == 0 && by_gateway(one)) {
+            true => Err(Unknown::NotModelled("one of two default routes".into())),
+            false => Ok(()),
+        }
     }
 
     /// By a route of which table a packet would leave by that device, whoever sends it and by whichever ports: who
