@@ -51,7 +51,7 @@ pub fn read(root: &Path, most: &Most) -> Stack {
         fdb: known(neighbours::fdb(most.others)),
         settings: settings::read(root),
         at_links: at_links::read(),
-        ipvs: ipvs::read(root),
+        ipvs: ipvs::read(root, most.ruleset.map_or(most.routes, |it| it.elements)),
         ipsec: ipsec::read(root, most.others),
         ruleset: most.ruleset.map(ruleset::read).unwrap_or_default(),
         devices,

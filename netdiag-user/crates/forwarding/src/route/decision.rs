@@ -35,6 +35,12 @@ pub struct No<'w> {
 }
 
 impl<'w> No<'w> {
+    /// By what stands at netfilter's hooks.
+    pub fn dropped(by: Option<Subject<'w>>) -> Self {
+        let (station, how) = (Station::Hook, How::Dropped);
+        Self { station, how, by }
+    }
+
     pub fn by_device(station: Station, how: How, device: &'w Device) -> Self {
         let by = Some(Subject::Device(device));
         Self { station, how, by }

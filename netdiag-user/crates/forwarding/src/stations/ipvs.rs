@@ -289,11 +289,7 @@ impl<'w> Walker<'w> {
                     return Ok(true);
                 };
                 if packet.is_ipv6() && !is_summed(space, place, packet) {
-                    let no = No {
-                        station: Station::Hook,
-                        how: How::Dropped,
-                        by: None,
-                    };
+                    let no = No::dropped(None);
                     self.refuse(walk, space, no, *packet)?;
                     return Ok(false);
                 }

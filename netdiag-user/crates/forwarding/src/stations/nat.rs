@@ -23,7 +23,7 @@ use crate::{
     packet::{Packet, TCP, UDP},
     prepared::{Space, Wrong},
     route::{decision::No, v6::is_assigned},
-    way::{How, Share, Station, Unknown, Walk},
+    way::{Share, Unknown, Walk},
 };
 
 /// Of so many addresses each is a way of its own.
@@ -77,11 +77,7 @@ impl<'w> Walker<'w> {
         {
             // It would leave with another link's address (`nf_nat_oif_changed`).
             walk.learned.learn_tracked(space.netns, of, Seen::Gone);
-            let no = No {
-                station: Station::Hook,
-                how: How::Dropped,
-                by: None,
-            };
+            let no = No::dropped(None);
             self.refuse(walk, space, no, *packet)?;
             return Ok(false);
         }
@@ -130,11 +126,7 @@ impl<'w> Walker<'w> {
             };
             let by_itself = !matches!(range.kind, NatKind::Source | NatKind::Destination);
             if by_itself && own.is_none() {
-                let no = No {
-                    station: Station::Hook,
-                    how: How::Dropped,
-                    by: Some(by),
-                };
+                let no = No::dropped(Some(by));
                 self.refuse(walk, space, no, packet)?;
                 return Ok(None);
             }

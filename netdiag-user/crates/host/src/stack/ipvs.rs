@@ -23,12 +23,12 @@ use crate::{
     sys::file::{self, SMALL},
 };
 
-/// A line has some 80 bytes: those of 5,000 Services with a hundred endpoints each.
-const MOST: usize = 64 << 20;
+/// Bytes of a line, with the longest addresses.
+const LINE: usize = 160;
 
-/// Those of the namespace that this thread is in.
-pub fn read(root: &Path) -> Known<Ipvs> {
-    let mut servers = match servers(root) {
+/// Those of the namespace that this thread is in, up to so many, whoever made them.
+pub fn read(root: &Path, most: usize) -> Known<Ipvs> {
+    let mut servers = match servers(root, most) {
         Ok(Some(servers)) => servers,
         Ok(None) => return Known::Not(Why::TooMany),
         Err(error) => return Known::Not(Why::Refused(error.to_string())),
@@ -50,16 +50,19 @@ pub fn read(root: &Path) -> Known<Ipvs> {
 }
 
 /// None of them where the kernel has no such thing; nothing where there are too many.
-pub fn servers(root: &Path) -> io::Result<Option<Vec<VirtualServer>>> {
+pub fn servers(root: &Path, most: usize) -> io::Result<Option<Vec<VirtualServer>>> {
     let mut found = Found::default();
     let path = root.join("proc/thread-self/net/ip_vs");
-    let mut bytes = 0;
-    let read = file::lines(&path, MOST, |line| {
-        bytes += line.len();
-        found.line(line);
+    let limit = most.saturating_mul(LINE);
+    let (mut lines, mut bytes) = (0, 0);
+    let read = file::lines(&path, limit, |line| {
+        (lines, bytes) = (lines + 1, bytes + line.len());
+        if lines <= most {
+            found.line(line);
+        }
     });
     match read {
-        Ok(()) => Ok((bytes < MOST).then_some(found.0)),
+        Ok(()) => Ok((bytes < limit && lines <= most).then_some(found.0)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(Vec::new())),
         Err(error) => Err(error),
     }
@@ -91,13 +94,18 @@ fn tell_rest(servers: &mut [VirtualServer]) -> Result<()> {
     netlink::until(GENERIC, &request, |message| {
         let server = attribute(members(message), IPVS_CMD_ATTR_SERVICE);
         told.extend(server.and_then(one));
-        ControlFlow::Continue(())
+        match told.len() > servers.len() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
     })
     .context(mark!("asking for IPVS's virtual servers"))?;
+    // They are mostly told in the file's order.
+    told.reverse();
     for server in servers {
         let at = told
             .iter()
-            .position(|(wanted, _)| alike(*wanted, server.wanted));
+            .rposition(|(wanted, _)| alike(*wanted, server.wanted));
         let at = at.context(mark!("IPVS's virtual servers change all the time"))?;
         (server.wanted, server.one_packet) = told.swap_remove(at);
     }
@@ -253,5 +261,17 @@ mod tests {
         );
         assert_eq!(api.in_use().collect::<Vec<_>>(), [own]);
         assert!(dns.real.is_empty());
+    }
+
+    #[test]
+    fn more_than_are_wanted_are_none() {
+        let root = tempfile::tempdir().expect("a folder");
+        let net = root.path().join("proc/thread-self/net");
+        let of = |most| servers(root.path(), most).expect("readable");
+        assert_eq!(of(8), Some(Vec::new()));
+        std::fs::create_dir_all(&net).expect("a folder");
+        std::fs::write(net.join("ip_vs"), TEXT).expect("a file");
+        assert_eq!(of(8).map(|all| all.len()), Some(3));
+        assert_eq!(of(7), None);
     }
 }

@@ -25,12 +25,15 @@ const MOST: Most = Most {
     comments: true,
 };
 
+/// Virtual and real servers of IPVS: 5,000 Services with a hundred endpoints each.
+const VIRTUAL: usize = 1 << 19;
+
 /// Services of this thread's namespace; processes are looked up under `root`.
 pub fn services(root: &Path) -> Result<Services> {
     let mut found = Services::default();
     let listed = ruleset::whole(MOST)?;
     rules::read(&listed, &mut found)?;
-    let servers = stack::ipvs::servers(Path::new("/"));
+    let servers = stack::ipvs::servers(Path::new("/"), VIRTUAL);
     let servers = servers.context(mark!("reading what IPVS lists"))?;
     let servers = servers.context(mark!("IPVS lists more than is read"))?;
     ipvs::read(&servers, &mut found);
