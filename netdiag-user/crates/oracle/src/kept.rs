@@ -25,7 +25,7 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 77] = kept![
+pub const KEPT: [Kept; 79] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-bridge-that-takes-all-forgets-connections",
     "a-bridged-packet-keeps-whom-it-was-for",
@@ -96,7 +96,9 @@ pub const KEPT: [Kept; 77] = kept![
     "too-big-for-loopback-before-nowhere",
     "too-large-for-a-tunnel-a-second-time",
     "two-answer-for-one-address",
+    "what-is-led-anew-has-no-ports",
     "what-is-rejected-is-told-by-its-routes-device",
+    "what-leads-nowhere-has-no-size",
     "what-no-socket-took-is-of-no-connection",
     "what-the-kernel-chooses-anew-is-another",
     "what-waits-leaves-with-the-first-answer",

@@ -461,10 +461,14 @@ fn take(
                 small.expected, small.fate
             ));
         }
-        None => say(format_args!(
-            "world {number}: a contradiction: {shot}\n not seen again in the same world\n computed:\n{} seen:\n{}",
-            contradiction.expected, contradiction.fate
-        )),
+        None => {
+            let lines = commands.iter().map(|it| format!("  {it}\n"));
+            let lines: String = lines.collect();
+            say(format_args!(
+                "world {number}: a contradiction: {shot}\n not seen again in the same world:\n{lines} computed:\n{} seen:\n{}",
+                contradiction.expected, contradiction.fate
+            ));
+        }
     }
     Ok(())
 }

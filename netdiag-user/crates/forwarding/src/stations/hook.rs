@@ -325,13 +325,26 @@ impl<'w> Walker<'w> {
             let what = "a traffic class where it is routed anew";
             return Err(Unknown::NotModelled(what.into()));
         }
+        // Only where rules of those that come in by some device go by them are ports looked for.
+        let asked = match space.looks_for_ports(packet.is_ipv6())? {
+            true => *packet,
+            false => Packet {
+                protocol: 0,
+                sport: 0,
+                dport: 0,
+                ..*packet
+            },
+        };
         let (decision, _) = match packet.is_ipv6() {
-            true => space.route_out6(packet, &sender)?,
-            false => space.route_out(packet, &sender)?,
+            true => space.route_out6(&asked, &sender)?,
+            false => space.route_out(&asked, &sender)?,
         };
         let route = match decision {
-            // It is thrown away behind the other chains, and its sender told, as in `sent`.
-            Decision::No(no) if no.how == How::NoIp && packet.is_ipv6() => {
+            // It is thrown away behind the other chains, and its sender told, as in `sent`: that nothing larger than that
+            // leads there, sockets alone ask.
+            Decision::No(no)
+                if packet.is_ipv6() && matches!(no.how, How::NoIp | How::TooBig(_)) =>
+            {
                 let what = "what is led anew to where nothing leads on";
                 return Err(Unknown::NotModelled(what.into()));
             }
