@@ -20,7 +20,7 @@ use crate::{
     },
     pipeline::{
         agreement::{self, Agreement},
-        facts::Facts,
+        facts::{Facts, Rows},
         scene::{LinkChange, Scene},
         translation,
     },
@@ -88,6 +88,13 @@ impl Diagnoser {
         &self.agreement
     }
 
+    /// A reading as it is judged by now.
+    fn facts<'a>(&self, scene: &'a Scene, rows: &'a Rows) -> Facts<'a> {
+        let mut facts = scene.facts(rows);
+        facts.distrusted = self.agreement.distrusted().cloned().collect();
+        facts
+    }
+
     /// A reading's findings with all that they account for, for those who follow one flow.
     pub fn evaluated(&mut self, facts: &Facts<'_>) -> Evaluated {
         verdict::evaluated(facts, &mut self.naming)
@@ -97,7 +104,8 @@ impl Diagnoser {
     pub fn findings(&mut self, scene: &Scene, observation: &Observation) -> Judged {
         self.naming.only(&scene.asked);
         let rows = scene.rows(observation);
-        self.judged(&scene.facts(&rows))
+        let facts = self.facts(scene, &rows);
+        self.judged(&facts)
     }
 
     /// Judges a reading and hands it over with all that it was judged by, which is made once for both.
@@ -109,7 +117,7 @@ impl Diagnoser {
     ) -> (BTreeSet<Want>, T) {
         self.naming.only(&scene.asked);
         let rows = scene.rows(observation);
-        let facts = scene.facts(&rows);
+        let facts = self.facts(scene, &rows);
         let mut evaluated = self.ruled(&facts);
         self.naming.narrow(&mut evaluated.findings);
         let wanted = translation::wants(&evaluated.findings);
@@ -143,7 +151,7 @@ impl Diagnoser {
         tell: &mut Tell<'_>,
     ) -> Judged {
         let rows = scene.rows(observation);
-        let facts = scene.facts(&rows);
+        let facts = self.facts(scene, &rows);
         self.naming.only(&scene.asked);
         let judged = self.judged(&facts);
         let links = scene.links.iter().map(|change| link(&facts, change));
@@ -185,7 +193,7 @@ impl Diagnoser {
 
     pub fn verdict(&mut self, scene: &Scene, observation: &Observation) -> Verdict {
         let rows = scene.rows(observation);
-        let facts = scene.facts(&rows);
+        let facts = self.facts(scene, &rows);
         self.naming.only(&scene.asked);
         let mut run = scene.run.clone();
         run.not_checked

@@ -10,7 +10,10 @@ use crate::{
         observation::Observation,
         pod::{Pod, PodIndex},
     },
-    pipeline::facts::{Data, Facts},
+    pipeline::{
+        agreement::Feature,
+        facts::{Data, Facts},
+    },
 };
 
 pub use netdiag_pipeline::testing::*;
@@ -126,6 +129,30 @@ fn all<T>(
         pods,
         cluster,
         data: Data::default(),
+        distrusted: &[],
+    };
+    built.judge(commands::check, judge)
+}
+
+/// Where others were seen to pass what these may be taken by.
+pub fn with_doubts<T>(
+    node: &Node,
+    observation: &Observation,
+    pieces: impl IntoIterator<Item = (Want, Result<Piece, String>)>,
+    distrusted: &[Feature],
+    judge: impl FnOnce(&Facts<'_>) -> T,
+) -> T {
+    let found: Vec<_> = pieces.into_iter().collect();
+    let built = Built {
+        start: node,
+        node,
+        observation,
+        found: &found,
+        open: &[],
+        pods: &PodIndex::default(),
+        cluster: &Cluster::default(),
+        data: Data::default(),
+        distrusted,
     };
     built.judge(commands::check, judge)
 }

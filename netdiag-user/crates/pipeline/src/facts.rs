@@ -1,7 +1,7 @@
 //! Everything that a cause may look at: readings with names, beside the node and its pods.
 use std::{
     cell::OnceCell,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
     sync::Arc,
 };
@@ -17,6 +17,7 @@ use netdiag_common::{
 use netdiag_forwarding::Prepared;
 
 use super::{
+    agreement::Feature,
     attribution::Activity,
     clock::Clock,
     connection_groups,
@@ -208,6 +209,8 @@ pub struct Facts<'a> {
     pub hooked: u64,
     /// Flows that are not among these, for a pod sent them in another's name.
     pub forged: usize,
+    /// What packets were seen to pass otherwise than computed.
+    pub distrusted: BTreeSet<Feature>,
     pub flows: &'a [HopFlow],
     pub losses: &'a [Loss],
     pub outers: &'a [OuterPair],
@@ -327,6 +330,7 @@ impl<'a> Facts<'a> {
             all_watched: true,
             hooked: 0,
             forged: rows.forged,
+            distrusted: BTreeSet::new(),
             flows: &rows.flows,
             losses: &rows.losses,
             outers: &rows.outers,

@@ -63,6 +63,7 @@ mod tests {
             pods: &PodIndex::default(),
             cluster: &Cluster::default(),
             data: Data::default(),
+            distrusted: &[],
         };
         built.judge(
             |_, _, _| (),

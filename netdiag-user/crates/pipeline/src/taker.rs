@@ -8,6 +8,7 @@ use netdiag_forwarding::{
 };
 
 use crate::{
+    agreement::Feature,
     conversation::{self, Conversation},
     facts::{Facts, Loss},
     model::{
@@ -33,6 +34,8 @@ pub struct Taker {
     pub legacy: bool,
     /// None where it is the policy.
     pub rule: Option<Numbered>,
+    /// Packets that it would take were seen to pass.
+    pub doubted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,8 +87,14 @@ impl Facts<'_> {
         }
         let mut all = Vec::new();
         for step in ends {
-            let taker = refusing(step, netns).map(taker);
-            all.extend(taker.filter(|taker| !all.contains(taker)));
+            let Some(filter) = refusing(step, netns) else {
+                continue;
+            };
+            let feature = Feature::of(self.prepared().world, step);
+            let taker = taker(filter, self.distrusted.contains(&feature));
+            if !all.contains(&taker) {
+                all.push(taker);
+            }
         }
         all
     }
@@ -106,7 +115,7 @@ fn refusing<'w>(step: &Step<'w>, netns: Netns) -> Option<Filter<'w>> {
     }
 }
 
-fn taker(filter: Filter<'_>) -> Taker {
+fn taker(filter: Filter<'_>, doubted: bool) -> Taker {
     let chain = filter.holder();
     let numbered = |rule: &Rule| {
         let before = chain
@@ -126,5 +135,6 @@ fn taker(filter: Filter<'_>) -> Taker {
         },
         legacy: filter.table.legacy,
         rule: filter.rule.map(numbered),
+        doubted,
     }
 }

@@ -7,6 +7,7 @@ use netdiag_common::{
 };
 
 use crate::{
+    agreement::Feature,
     clock::Clock,
     facts::{Data, Facts, Known, Names, Rows},
     model::{
@@ -240,6 +241,8 @@ pub struct Built<'a> {
     pub pods: &'a PodIndex,
     pub cluster: &'a Cluster,
     pub data: Data,
+    /// What was seen to pass otherwise than computed.
+    pub distrusted: &'a [Feature],
 }
 
 impl Built<'_> {
@@ -272,6 +275,7 @@ impl Built<'_> {
         let rows = Rows::new(&known, self.observation);
         let mut facts = Facts::new(&known, &rows);
         facts.data = self.data;
+        facts.distrusted = self.distrusted.iter().cloned().collect();
         judge(&facts)
     }
 }
@@ -302,6 +306,7 @@ pub fn with_gathered<T>(
         pods: &PodIndex::default(),
         cluster: &Cluster::default(),
         data: Data::default(),
+        distrusted: &[],
     };
     built.judge(|_, _, _| (), judge)
 }
@@ -322,6 +327,7 @@ pub fn with_data<T>(
         pods: &PodIndex::default(),
         cluster: &Cluster::default(),
         data,
+        distrusted: &[],
     };
     built.judge(|_, _, _| (), judge)
 }

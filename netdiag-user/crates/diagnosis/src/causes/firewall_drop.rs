@@ -52,7 +52,9 @@ use crate::{
         pod::label,
         services::Service,
         total::Total,
-        verdict::{Evidence, EvidenceKind, Finding, Origin, PodRole, Severity, Subject},
+        verdict::{
+            Confidence, Evidence, EvidenceKind, Finding, Origin, PodRole, Severity, Subject,
+        },
     },
     need::Need,
     pipeline::facts::{Facts, Loss},
@@ -240,6 +242,10 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
     };
     let mut finding = losses::finding(facts, ID, severity, patterns, summary);
     finding.meant = meant && error.is_none();
+    // Others pass where these ways end: what a counter does not tell may be another's doing.
+    if taken.candidates.doubted && taken.culprit().is_none() {
+        finding.confidence = Confidence::Suspected;
+    }
     finding
         .evidence
         .extend(error.as_ref().map(too_big::TooBig::evidence));

@@ -32,6 +32,8 @@ pub struct Candidates<'a> {
     pub rules: Vec<Cow<'a, Rule>>,
     /// It is one alone: the packets' ways end there, as all rules of the namespace are.
     pub computed: bool,
+    /// So they do, and others that would end there were seen to pass.
+    pub doubted: bool,
 }
 
 /// Where their ways end; else those that can match them by what they ask.
@@ -40,11 +42,12 @@ pub fn matching_rules<'a>(
     rules: &'a [Rule],
     pattern: &DropGroup<'_>,
 ) -> Candidates<'a> {
-    let computed = computed(facts, rules, pattern);
+    let (computed, doubted) = computed(facts, rules, pattern);
     match computed.is_empty() {
         false => Candidates {
-            computed: computed.len() == 1,
+            computed: computed.len() == 1 && !doubted,
             rules: computed,
+            doubted,
         },
         true => Candidates {
             rules: by_asking(facts, rules, pattern)
@@ -52,6 +55,7 @@ pub fn matching_rules<'a>(
                 .map(Cow::Borrowed)
                 .collect(),
             computed: false,
+            doubted: false,
         },
     }
 }
@@ -60,18 +64,19 @@ fn computed<'a>(
     facts: &Facts<'_>,
     rules: &'a [Rule],
     pattern: &DropGroup<'_>,
-) -> Vec<Cow<'a, Rule>> {
+) -> (Vec<Cow<'a, Rule>>, bool) {
     let mut losses = pattern.losses.clone();
     losses.sort_by_key(|loss| Reverse(loss.dropped.packets));
-    let mut all = Vec::new();
+    let (mut all, mut doubted) = (Vec::new(), false);
     for taker in losses.iter().take(WALKED).flat_map(|l| facts.takers(l)) {
+        doubted |= taker.doubted;
         let rule = rules.iter().find(|rule| is(rule, &taker));
         let rule = rule.map(Cow::Borrowed).or_else(|| unlisted(&taker));
         all.extend(rule.filter(|rule| !all.contains(rule)));
     }
     // Which of several it was, their counters tell.
     all.sort_by_key(|rule| Reverse(rule.packets));
-    all
+    (all, doubted)
 }
 
 fn is(rule: &Rule, taker: &Taker) -> bool {

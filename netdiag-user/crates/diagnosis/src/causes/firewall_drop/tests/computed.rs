@@ -9,8 +9,10 @@ use crate::{
             BaseChain, Bytes, ChainKind, Compare, Data, Expression, Hook, Load, Meta, Reg,
             Rule as Whole, Ruleset, Table, Verdict,
         },
+        station::Station,
     },
-    testing::{POD, from_pod},
+    pipeline::agreement::Feature,
+    testing::{POD, from_pod, with_doubts},
 };
 
 const UDP: u8 = 17;
@@ -88,6 +90,10 @@ fn listed(handle: u64, counted: bool) -> Rule {
 }
 
 fn judged(rules: Vec<Whole>, listed: Vec<Rule>) -> Finding {
+    doubting(rules, listed, &[])
+}
+
+fn doubting(rules: Vec<Whole>, listed: Vec<Rule>, distrusted: &[Feature]) -> Finding {
     let flow = tcp("172.20.1.5", "172.20.2.9", 5432);
     let mut lost = died(flow, ("NETFILTER_DROP", "nft_do_chain"), UPLINK, 5);
     lost.1.tcp_flags = 2;
@@ -106,7 +112,7 @@ fn judged(rules: Vec<Whole>, listed: Vec<Rule>) -> Finding {
         (Want::Rules(NETNS), Ok(Piece::Rules(listed))),
         (Want::Stack(NETNS), Ok(Piece::Stack(Box::new(stack)))),
     ];
-    with_gathered(&node, &observation, pieces, one).expect("a finding")
+    with_doubts(&node, &observation, pieces, distrusted, one).expect("a finding")
 }
 
 fn deleted(found: &Finding) -> String {
@@ -149,4 +155,23 @@ fn one_that_has_counted_nothing_did_not_either() {
 fn one_whose_words_nobody_asked_for_is_named_by_its_handle() {
     let found = judged(vec![takes(TCP, 8, None)], vec![listed(7, true)]);
     assert_eq!(deleted(&found), "nft delete rule ip filter pre handle 8");
+}
+
+/// Others like them pass: what such a rule does is not known after all, unless its counter tells. What was seen in
+/// another namespace tells nothing of this one.
+#[test]
+fn one_that_others_pass_may_have_done_it() {
+    let doubt = |netns| Feature {
+        netns,
+        station: Station::Hook,
+        what: "rule 8 of ip filter pre".into(),
+    };
+    let told = |counts: Option<u64>, netns| {
+        let listed = vec![listed(8, counts.is_some())];
+        let found = doubting(vec![takes(TCP, 8, counts)], listed, &[doubt(netns)]);
+        (found.confidence, found.subject.is_some())
+    };
+    assert_eq!(told(None, NETNS), (Confidence::Suspected, false));
+    assert_eq!(told(Some(5), NETNS), (Confidence::Confirmed, true));
+    assert_eq!(told(None, POD_NETNS), (Confidence::Confirmed, true));
 }
