@@ -148,6 +148,11 @@ impl<'w> Walker<'w> {
         let counts = forwarded && !learns;
         let whole = packet.pieces;
         let no = too_big(&walk.learned, space, (route, way), &mut packet, counts)?;
+        let carried = packet.carries.and_then(|at| walk.carried.get(at));
+        if no.is_some() && carried.is_some_and(|it| it.packet.is_cut()) {
+            let what = "pieces of a packet of which a tunnel takes the last alone";
+            return Err(Unknown::NotModelled(what.into()));
+        }
         if let Some(no) = no
             && is_before_hooks(space, (route, way), &packet, forwarded)?
         {

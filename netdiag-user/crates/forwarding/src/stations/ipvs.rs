@@ -117,7 +117,7 @@ impl<'w> Walker<'w> {
                 self.leads_to(walk, here, place, (Some(by), lead), packet)
             }
             Scheduled::Refused(by) => {
-                let own = place.hook == Hook::Input || is_routed_here(place);
+                let own = is_refused_here(space, place, packet)?;
                 let code = if packet.is_ipv6() { 4 } else { 3 };
                 let no = No {
                     station: Station::Hook,
@@ -337,6 +337,21 @@ fn wanted<'w>(space: &Space<'w>, packet: &Packet) -> Option<&'w VirtualServer> {
     let marked = by(marked).filter(|_| packet.mark != 0);
     let named = marked.or_else(|| by(at(packet.dport)));
     named.or_else(|| by(at(0)))
+}
+
+/// Whether its sender is told in the name of whom it asked (RTCF_LOCAL).
+fn is_refused_here(space: &Space<'_>, place: &Place<'_>, packet: &Packet) -> Result<bool, Unknown> {
+    if place.hook == Hook::Input {
+        return Ok(true);
+    }
+    let here = is_routed_here(place);
+    match here == space.is_local(packet.destination)? {
+        true => Ok(here),
+        // It was led elsewhere on the way to here, or is led to loopback without being anybody's.
+        false => Err(Unknown::NotModelled(
+            "in whose name IPVS refuses what was led anew".into(),
+        )),
+    }
 }
 
 /// With its address alone: neither whose it is nor what it is counts (`do_output_route4`, `__ip_vs_route_output_v6`).
