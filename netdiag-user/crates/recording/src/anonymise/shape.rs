@@ -169,8 +169,15 @@ impl<'a> ser::Serializer for Shape<'a> {
         done(variant)
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, it: &T) -> Done {
-        it.serialize(self)
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, of: &'static str, it: &T) -> Done {
+        match of {
+            // As many bytes as every one has: serde calls them a tuple, of numbers.
+            "Mac" => {
+                let bytes: Vec<u8> = serde_json::from_value(serde_json::to_value(it)?)?;
+                done(self.with.bytes(&bytes))
+            }
+            _ => it.serialize(self),
+        }
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(

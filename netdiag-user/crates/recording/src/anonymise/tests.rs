@@ -164,3 +164,21 @@ fn no_rule_of_netfilters_stays() {
     let kept = replay.scene.gathered.stack(1).expect("a stack");
     assert_eq!(kept.ruleset, Known::Not(Why::NotAsked));
 }
+
+/// Which manufacturer made a NIC, or which address its name was made of.
+#[test]
+fn no_link_layer_address_of_a_state_stays() {
+    let mut scene = scene::scene();
+    let piece = Piece::Stack(Box::new(stack::stack()));
+    scene.gathered.insert(Want::Stack(1), Ok(piece));
+    let bytes = record(&scene);
+    let said = |recording: &[u8]| {
+        let mut replay = Replay::from(recording).expect("a recording");
+        assert!(replay.tick().is_some(), "{:?}", replay.trouble());
+        let stack = replay.scene.gathered.stack(1).expect("a stack");
+        serde_json::to_string(stack).expect("JSON")
+    };
+    let own = "[2,241,197,246,42,1]";
+    assert!(said(&bytes).contains(own));
+    assert!(!said(&anonymised(&bytes)).contains(own));
+}
