@@ -67,7 +67,7 @@ pub fn with_cluster<T>(
     judge: impl FnOnce(&Facts<'_>) -> T,
 ) -> T {
     let pods = PodIndex::default();
-    let asked = (pieces, [].as_slice());
+    let asked = (pieces, [].as_slice(), [].as_slice());
     all((node, node), observation, asked, (&pods, cluster), judge)
 }
 
@@ -79,7 +79,7 @@ pub fn with_pods<T>(
     judge: impl FnOnce(&Facts<'_>) -> T,
 ) -> T {
     let (pods, none) = (PodIndex::new(pods), Observation::default());
-    let asked = ([], [].as_slice());
+    let asked = ([], [].as_slice(), [].as_slice());
     all((node, node), &none, asked, (&pods, cluster), judge)
 }
 
@@ -92,7 +92,7 @@ pub fn since<T>(
     judge: impl FnOnce(&Facts<'_>) -> T,
 ) -> T {
     let (pods, cluster) = (PodIndex::default(), Cluster::default());
-    let asked = (pieces, [].as_slice());
+    let asked = (pieces, [].as_slice(), [].as_slice());
     all((start, node), observation, asked, (&pods, &cluster), judge)
 }
 
@@ -105,16 +105,17 @@ pub fn with_open<T>(
     judge: impl FnOnce(&Facts<'_>) -> T,
 ) -> T {
     let (pods, cluster) = (PodIndex::default(), Cluster::default());
-    let asked = (pieces, open);
+    let asked = (pieces, open, [].as_slice());
     all((node, node), observation, asked, (&pods, &cluster), judge)
 }
 
 fn all<T>(
     (start, node): (&Node, &Node),
     observation: &Observation,
-    (pieces, open): (
+    (pieces, open, distrusted): (
         impl IntoIterator<Item = (Want, Result<Piece, String>)>,
         &[Want],
+        &[Feature],
     ),
     (pods, cluster): (&PodIndex, &Cluster),
     judge: impl FnOnce(&Facts<'_>) -> T,
@@ -129,7 +130,7 @@ fn all<T>(
         pods,
         cluster,
         data: Data::default(),
-        distrusted: &[],
+        distrusted,
     };
     built.judge(commands::check, judge)
 }
@@ -142,17 +143,7 @@ pub fn with_doubts<T>(
     distrusted: &[Feature],
     judge: impl FnOnce(&Facts<'_>) -> T,
 ) -> T {
-    let found: Vec<_> = pieces.into_iter().collect();
-    let built = Built {
-        start: node,
-        node,
-        observation,
-        found: &found,
-        open: &[],
-        pods: &PodIndex::default(),
-        cluster: &Cluster::default(),
-        data: Data::default(),
-        distrusted,
-    };
-    built.judge(commands::check, judge)
+    let (pods, cluster) = (PodIndex::default(), Cluster::default());
+    let asked = (pieces, [].as_slice(), distrusted);
+    all((node, node), observation, asked, (&pods, &cluster), judge)
 }
