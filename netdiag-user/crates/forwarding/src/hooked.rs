@@ -143,7 +143,7 @@ impl<'w> Hooked<'_, 'w> {
         let packet = &*self.packet;
         let of = |(four, six): (u16, u16)| if packet.is_ipv6() { six } else { four };
         match meta {
-            Meta::Length => match is_in_pieces(packet) {
+            Meta::Length => match packet.is_in_parts() {
                 true => Loaded::Unknown,
                 false => Loaded::word(packet.size),
             },
@@ -341,7 +341,7 @@ impl<'w> Hooked<'_, 'w> {
 
     /// Behind so many bytes of headers.
     fn length(&self, headers: u32) -> [Byte; 2] {
-        match is_in_pieces(self.packet) {
+        match self.packet.is_in_parts() {
             true => [Byte::UNKNOWN; 2],
             false => length(self.packet.size.saturating_sub(headers)).map(Byte::known),
         }
@@ -393,11 +393,6 @@ fn port(ports: Ports) -> [Byte; 2] {
 
 fn known(bytes: &[u8]) -> Vec<Byte> {
     bytes.iter().copied().map(Byte::known).collect()
-}
-
-/// A superpacket that was cut: the last of its packets may be smaller than the others.
-fn is_in_pieces(packet: &Packet) -> bool {
-    packet.segment.is_some() && packet.pieces.is_some()
 }
 
 /// Of a superpacket it may be none.

@@ -71,9 +71,9 @@ pub struct Packet {
     pub chosen: Option<Ports>,
     /// By what it was spread when a tunnel first took it, which it keeps (`skb_get_hash`).
     pub flow: Option<usize>,
-    /// A translation of a tunnel's packet may have spoilt its checksum, where the one inside was still to be made
-    /// (`inet_proto_csum_replace4` takes it for its own): the device or whoever cuts it makes that alone.
-    pub spoilt: bool,
+    pub sum: Sum,
+    /// It is one of several parts of what was cut before, or carries one: the last of them may be smaller.
+    pub parts: bool,
     /// The device that its socket is bound to.
     pub bound: Option<u32>,
     /// Its fragments were put together here (`nf_defrag_ipv4`): it is whole as long as it stays.
@@ -112,6 +112,40 @@ pub enum Decided {
     Forwarded,
     /// As netfilter had it routed anew that was sent here (`ip_route_me_harder`).
     Turned,
+}
+
+/// The checksum of a tunnel's UDP packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sum {
+    /// It has none, or nothing is left to do for the one inside.
+    #[default]
+    Made,
+    /// The one inside may be left to a device.
+    Left,
+    /// A translation spoilt it then (`inet_proto_csum_replace4` takes what is left for its own): nobody sees that as
+    /// long as it stays left.
+    Spoilt,
+    /// And a device, or whoever cut it, made the one inside alone.
+    Wrong,
+}
+
+impl Sum {
+    /// Its addresses or ports are others.
+    pub(crate) fn translated(self) -> Self {
+        match self {
+            Self::Left => Self::Spoilt,
+            other => other,
+        }
+    }
+
+    /// Nothing is left any more.
+    pub(crate) fn made(self) -> Self {
+        match self {
+            Self::Left => Self::Made,
+            Self::Spoilt => Self::Wrong,
+            other => other,
+        }
+    }
 }
 
 /// A frame inside a tunnel's packet.
@@ -166,7 +200,8 @@ impl Packet {
             quotes: None,
             chosen: None,
             flow: None,
-            spoilt: false,
+            sum: Sum::Made,
+            parts: false,
             bound: None,
             gathered: false,
             met: false,
@@ -197,6 +232,11 @@ impl Packet {
     pub fn is_cut(&self) -> bool {
         let whole = |pieces| self.segment.is_some_and(|segment| pieces >= segment);
         self.pieces.is_some_and(|pieces| !whole(pieces))
+    }
+
+    /// A superpacket that was cut, or what carries one of several parts: the last of them may be smaller than the others.
+    pub(crate) fn is_in_parts(&self) -> bool {
+        self.parts || self.segment.is_some() && self.pieces.is_some()
     }
 
     /// The parts that it comes out of a tunnel's packet in: what carried a superpacket in fragments had cut it first.

@@ -25,8 +25,9 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 79] = kept![
+pub const KEPT: [Kept; 81] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
+    "a-bridge-makes-a-tunnels-sum",
     "a-bridge-that-takes-all-forgets-connections",
     "a-bridged-packet-keeps-whom-it-was-for",
     "a-bridges-hooks-tell-by-no-device",
@@ -90,6 +91,7 @@ pub const KEPT: [Kept; 79] = kept![
     "somebody-asks-already",
     "the-default-routes-of-two-classes",
     "the-last-of-two-answers-is-kept",
+    "the-last-part-in-a-tunnel-is-refused",
     "the-limits-on-errors-look-for-a-way",
     "the-own-address-as-gateway",
     "too-big-before-nowhere",

@@ -147,6 +147,8 @@ impl<'w> Walker<'w> {
             Ok(frame) => frame,
             Err(how) => return self.refuse(walk, space, no(how, bridge), packet),
         };
+        // A bridge has no such thing for what is in a tunnel (`hw_enc_features`).
+        packet.sum = packet.sum.made();
         if packet.carries.is_some() && space.settings()?.release < ASKS_ITS_PORTS {
             packet.pieces = packet.pieces.or(packet.segment);
         }

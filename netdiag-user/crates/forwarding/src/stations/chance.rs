@@ -59,6 +59,11 @@ impl<'w> Walker<'w> {
             walk.goes_like(one);
             return Ok(());
         }
+        let mut steps = branches.iter().flat_map(|(_, branch)| &branch.steps);
+        if steps.any(|step| step.packet.is_in_parts()) {
+            let what = "several parts, each of which a rule may take or not";
+            return Err(Unknown::NotModelled(what.into()));
+        }
         let (netns, packet) = packet.ok_or(Unknown::Undecided)?;
         let step = Step {
             netns,

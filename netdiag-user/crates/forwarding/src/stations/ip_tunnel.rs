@@ -178,6 +178,7 @@ fn outer(own: &IpTunnel, remote: IpAddr, inner: &Packet) -> Packet {
             .segment
             .filter(|_| inner.pieces.is_none())
             .map(|segment| segment + headers),
+        parts: inner.pieces.is_some(),
         mark: inner.mark,
         served: inner.served,
         ..Packet::new(own.local.unwrap_or(Ipv4Addr::UNSPECIFIED.into()), remote)

@@ -324,7 +324,7 @@ fn changed(packet: &mut Packet, of: &Connection, side: Side, reply: bool) -> Res
         return Ok(());
     }
     let target = of.towards(!reply).reply();
-    packet.spoilt |= packet.carries.is_some() && packet.protocol == UDP;
+    packet.sum = packet.sum.translated();
     match side {
         Side::Source => {
             packet.source = target.source;

@@ -6,7 +6,7 @@ use super::{
     hook::{Passed, Place},
 };
 use crate::{
-    packet::{Packet, Sender, UDP},
+    packet::{Packet, Sender, Sum, UDP},
     prepared::Space,
     route::{
         decision::{Decision, Way},
@@ -104,8 +104,12 @@ impl<'w> Walker<'w> {
         space.without_ipsec(&packet, Direction::In)?;
         if let Some(carried) = packet.carries.and_then(|at| walk.carried.get(at)) {
             let carried = *carried;
-            if packet.spoilt && packet.pieces.is_some() && carried.sealed.is_none() {
-                let what = "the checksum of a tunnel's packet that was translated, then cut";
+            let sum = match packet.pieces {
+                Some(_) => packet.sum.made(),
+                None => packet.sum,
+            };
+            if sum == Sum::Wrong {
+                let what = "the checksum of a tunnel's packet that was translated, then made";
                 return Err(Unknown::NotModelled(what.into()));
             }
             return match (carried.sealed, packet.protocol) {

@@ -13,7 +13,7 @@ use super::{Going, Next, Walker, forward::mtu, hook::Place, vlan};
 use crate::{
     connection::{Ports, Tracked},
     learned::Learned,
-    packet::{Carried, Decided, Frame, Packet, Sender, To, UDP},
+    packet::{Carried, Decided, Frame, Packet, Sender, Sum, To, UDP},
     prepared::{Space, Wrong},
     route::decision::{Decision, No, Way},
     way::{How, Station, Subject, Unknown, Walk},
@@ -362,6 +362,11 @@ fn outer(own: &Vxlan, remote: Remote, (frame, inner): (&Frame, &Packet), carries
             .segment
             .filter(|_| inner.pieces.is_none())
             .map(|segment| segment + headers),
+        sum: match ipv6 || own.udp_csum {
+            true => Sum::Left,
+            false => Sum::Made,
+        },
+        parts: inner.pieces.is_some(),
         mark: inner.mark,
         served: inner.served,
         flow: inner.flow,

@@ -71,6 +71,7 @@ impl<'w> Walker<'w> {
         let inner = Packet {
             size: inner.segment.unwrap_or(inner.size),
             segment: None,
+            parts: inner.parts || inner.segment.is_some(),
             ..inner
         };
         let send = |walk: &mut Walk<'w>, to| {
@@ -197,6 +198,7 @@ impl<'w> Walker<'w> {
             Seal::Data => DATA + padded(inner.largest(), device.mtu),
         };
         let mut outer = outer(own, to, (load, inner.tos), walk.carried.len() - 1);
+        outer.parts = inner.parts || inner.pieces.is_some();
         let ipv6 = outer.is_ipv6();
         let decision = self.way_out(space, &mut outer, to)?;
         if what != Seal::Data {
