@@ -62,11 +62,14 @@ pub async fn run(case: Case, options: Options, settings: &Settings) -> Result<Ve
     if let Some(folder) = &settings.record_all {
         witnesses = watch_others(&cluster, node, folder, duration).await?;
     }
+    let record = settings.recording(case, node);
+    // What lives where nothing fails is looked for in its recording: as long as there is time.
+    let whole = options.healthy && record.is_some();
     let watch = Watch {
         duration,
         // The first of two findings must not end it before the second.
-        stable: case.second.is_none(),
-        record: settings.recording(case, node),
+        stable: case.second.is_none() && !whole,
+        record,
     };
     let mut diagnosis = Diagnosis::start(&cluster, node, &watch)?;
     diagnosis.ready().await?;
