@@ -96,6 +96,7 @@ fn walk_noting<'w>(
         chances: Chances::default(),
         notes,
         undecided: Cell::default(),
+        silent: RefCell::default(),
     };
     let (netns, next) = match start {
         Start::Socket(sender) => (sender.netns, Ok(Next::Sent { sender, packet })),
@@ -121,6 +122,7 @@ fn walk_noting<'w>(
             packet,
         });
     }
+    walk.silent = walker.silent.take();
     walk
 }
 
@@ -143,6 +145,8 @@ pub(crate) struct Walker<'w> {
     notes: bool,
     /// The last rule of which nobody could tell what it does with a packet.
     undecided: Cell<Option<Filter<'w>>>,
+    /// Of questions that whoever heard them may not answer.
+    silent: RefCell<Vec<Step<'w>>>,
 }
 
 /// Where a packet goes on, so that no way is longer than the stack: stations call each other up to the next

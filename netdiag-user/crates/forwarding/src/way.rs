@@ -41,6 +41,9 @@ pub struct Walk<'w> {
     pub perhaps: Vec<(Netns, Filter<'w>)>,
     /// Frames that tunnels' packets carry, by the number that these have.
     pub carried: Vec<Carried>,
+    /// Where its own questions were heard by who has the address asked for, or answers for others, and may not answer:
+    /// each with the question. The first ones.
+    pub silent: Vec<Step<'w>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -300,6 +303,7 @@ impl<'w> Walk<'w> {
             counted: Vec::new(),
             perhaps: Vec::new(),
             carried: self.carried.clone(),
+            silent: Vec::new(),
         }
     }
 

@@ -2,7 +2,6 @@
 //! station where the kernel dropped it, those of what was answered have to pass where they were seen.
 
 use std::{
-    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
@@ -11,19 +10,13 @@ use anyhow::{Result, bail};
 use netdiag_common::flow::FlowKey;
 use netdiag_forwarding::{
     Prepared,
-    packet::{ICMP, ICMP6},
-    way::{Does, How, Step, Subject, Walk},
+    way::{Does, How, Step, Walk},
 };
-use netdiag_model::{
-    flow,
-    observation::Observation,
-    reason::by_place,
-    text,
-    world::{ruleset::Rule, station::Station},
-};
+use netdiag_model::{flow, observation::Observation, text, world::station::Station};
 use netdiag_pipeline::{
-    agreement::{self, Otherwise, refuses},
+    agreement::{self, Otherwise},
     conversation::{Conversation, Ways, ends, may_be_marked, ways},
+    difference::{self, Difference, Untold},
     facts::{Facts, Loss},
     journey::Journey,
     scene::Scene,
@@ -35,9 +28,6 @@ use crate::told;
 
 /// Conversations that live are walked up to so many.
 const LIVING: usize = 200;
-/// Stations that no walk knows yet.
-const LATER: [Station; 3] = [Station::Program, Station::Xfrm, Station::Queue];
-
 /// What became of the comparison of one lost flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Held {
@@ -260,53 +250,26 @@ fn is_full(facts: &Facts<'_>, prepared: &Prepared<'_>, flow: &FlowKey) -> bool {
 }
 
 /// Whether it ended where it died.
-fn died(facts: &Facts<'_>, prepared: &Prepared<'_>, loss: &Loss) -> Line {
-    let flow = loss.flow();
-    let stations = by_place::stations(&loss.reason, &loss.location);
-    // Nor of an error what it is about.
-    let icmp = [ICMP, ICMP6].contains(&flow.protocol) && flow.source_port == 0;
-    let error = icmp && stations == [Station::Hook];
-    // What a tunnel's packet carries is not known of one that came in.
-    let in_tunnel = stations == [Station::Encap] && facts.journeys().get(flow).is_none();
-    let later = stations.iter().all(|at| LATER.contains(at));
-    if later || error || in_tunnel {
-        return (Held::NotModelled, None);
-    }
-    let what = format!(
-        "died of {} in {} of {}",
-        loss.reason, loss.location, loss.key.netns
-    );
-    let of = (Conversation::of(facts, flow), loss.dropped.largest);
-    let passes = Cell::new(false);
-    let (held, line) = walked(facts, prepared, of, |_, ends| {
-        passes.set(passes.get() || ends.iter().any(|step| leaves(step) || arrives(step)));
-        let as_seen = |step: &&Step<'_>| {
-            // Which sockets there are nobody read: it has to come that far.
-            let ends = match step.station {
-                Station::Socket => matches!(step.does, Does::Delivers) || refuses(step),
-                _ => refuses(step) && has_counted(step),
-            };
-            ends && stations.contains(&step.station) && step.netns == loss.key.netns
-        };
-        ends.iter().any(as_seen).then_some(()).ok_or(String::new())
-    });
-    let spent = |at: &Station| spent(facts, loss.key.netns, *at) > 0;
-    // It left for a namespace that nobody read, and died there.
-    let unread = !prepared.world.stacks.contains_key(&loss.key.netns);
-    if held == Held::Contradicts && passes.get() && unread {
-        return (Held::NotModelled, None);
-    }
-    if held == Held::Contradicts && passes.get() && stations.iter().any(spent) {
-        return (Held::Spent, None);
-    }
-    (held, line.map(|line| format!("{line}; {what}")))
-}
-
-/// Of a rule that counts: whether it did.
-fn has_counted(step: &Step<'_>) -> bool {
-    match step.by {
-        Some(Subject::Filter(filter)) => filter.rule.and_then(Rule::packets) != Some(0),
-        _ => true,
+fn died<'w>(facts: &Facts<'_>, prepared: &'w Prepared<'w>, loss: &Loss) -> Line {
+    let what = || {
+        let netns = difference::died_in(facts, loss);
+        format!("died of {} in {} of {netns}", loss.reason, loss.location)
+    };
+    let told = |held: Held, why: String| {
+        let conversation = Conversation::of(facts, loss.flow());
+        (
+            held,
+            Some(format!("{}; {}", line(held, conversation, &why), what())),
+        )
+    };
+    match difference::of(facts, prepared, loss) {
+        Difference::Same { .. } => (Held::Agrees, None),
+        Difference::Spent(_) => (Held::Spent, None),
+        Difference::NotModelled => (Held::NotModelled, None),
+        Difference::Unknown(Untold::Beginning) => (Held::Unknown, None),
+        Difference::Unknown(Untold::Elsewhere) => told(Held::Unknown, ELSEWHERE.into()),
+        Difference::Unknown(Untold::At(step)) => told(Held::Unknown, untold(&step)),
+        Difference::Otherwise(ends) => told(Held::Contradicts, ended(ends.iter())),
     }
 }
 
@@ -359,16 +322,7 @@ fn walked<'w>(
     of: (Conversation, u32),
     held: impl Fn(&Walk<'w>, &[&Step<'w>]) -> Result<(), String>,
 ) -> Line {
-    let (conversation, _) = of;
-    let (source, destination) = flow::endpoints(&conversation.first);
-    let what = match conversation.answer {
-        true => "the answer to ",
-        false => "",
-    };
-    let told = |held: Held, why: String| {
-        let line = format!("{held:?}: {what}{source} to {destination}: {why}");
-        (held, Some(line))
-    };
+    let told = |held: Held, why: String| (held, Some(line(held, of.0, &why)));
     let Some(Ways {
         request,
         all,
@@ -381,7 +335,7 @@ fn walked<'w>(
     let told_of = all.iter().zip(&each).map(|(way, ends)| held(way, ends));
     let seen = match told_of.reduce(Result::or) {
         Some(Ok(())) => return (Held::Agrees, None),
-        _ if lacks => return told(Held::Unknown, "its answer begins elsewhere".into()),
+        _ if lacks => return told(Held::Unknown, ELSEWHERE.into()),
         Some(Err(seen)) => seen,
         None => "its question comes nowhere".into(),
     };
@@ -390,19 +344,44 @@ fn walked<'w>(
         true => ends(&request),
         false => each.into_iter().flatten().collect(),
     };
-    let unknown = ends.iter().find_map(|step| match &step.does {
-        Does::Unknown(why) => Some((why, told::by(step))),
-        _ => None,
-    });
-    match unknown {
-        Some((why, None)) => told(Held::Unknown, format!("{why:?}")),
-        Some((why, Some(by))) => told(Held::Unknown, format!("{why:?}, by {by}")),
-        None => {
-            let end = |s: &&Step<'_>| format!("{:?} in {}: {:?}", s.station, s.netns, s.does);
-            let ends: Vec<String> = ends.iter().map(end).collect();
-            told(Held::Contradicts, format!("{}; {seen}", ends.join(", ")))
-        }
+    let unknown = |step: &&&Step<'w>| matches!(step.does, Does::Unknown(_));
+    match ends.iter().find(unknown) {
+        Some(step) => told(Held::Unknown, untold(step)),
+        None => told(
+            Held::Contradicts,
+            format!("{}; {seen}", ended(ends.into_iter())),
+        ),
     }
+}
+
+/// What was told of a conversation.
+fn line(held: Held, conversation: Conversation, why: &str) -> String {
+    let (source, destination) = flow::endpoints(&conversation.first);
+    let what = match conversation.answer {
+        true => "the answer to ",
+        false => "",
+    };
+    format!("{held:?}: {what}{source} to {destination}: {why}")
+}
+
+/// Of what answers something that came to where nothing was read.
+const ELSEWHERE: &str = "its answer begins elsewhere";
+
+fn untold(step: &Step<'_>) -> String {
+    let why = match &step.does {
+        Does::Unknown(why) => format!("{why:?}"),
+        does => format!("{does:?}"),
+    };
+    match told::by(step) {
+        None => why,
+        Some(by) => format!("{why}, by {by}"),
+    }
+}
+
+fn ended<'a, 'w: 'a>(ends: impl Iterator<Item = &'a Step<'w>>) -> String {
+    let end = |s: &Step<'_>| format!("{:?} in {}: {:?}", s.station, s.netns, s.does);
+    let ends: Vec<String> = ends.map(end).collect();
+    ends.join(", ")
 }
 
 /// Tells of each that was not as computed. Good where there is none, and in each incident, by the beginning of

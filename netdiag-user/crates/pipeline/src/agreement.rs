@@ -341,7 +341,8 @@ pub fn seen(
     })
 }
 
-fn on(facts: &Facts<'_>, journey: &Journey<'_>, ways: &[&Walk<'_>]) -> Result<(), Otherwise> {
+/// Whether every link that it was seen at is on one of these.
+pub fn on(facts: &Facts<'_>, journey: &Journey<'_>, ways: &[&Walk<'_>]) -> Result<(), Otherwise> {
     let own = facts.node.netns;
     let each = ways.iter();
     let passed: BTreeSet<_> = each.clone().flat_map(|way| links(way, own)).collect();

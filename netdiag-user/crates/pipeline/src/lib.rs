@@ -6,6 +6,7 @@ pub mod clock;
 pub mod connection_groups;
 pub mod conversation;
 pub mod coverage;
+pub mod difference;
 pub mod direction;
 pub mod excerpt;
 pub mod expected_path;

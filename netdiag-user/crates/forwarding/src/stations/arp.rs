@@ -17,8 +17,8 @@ use crate::{
     learned::Learned,
     packet::Packet,
     prepared::Space,
-    route::decision::Decision,
-    way::{Outcome, Unknown},
+    route::decision::{Decision, No},
+    way::{Does, Outcome, Step, Unknown},
 };
 
 /// A question of ARP's: a sender's address, and whose is asked for.
@@ -133,12 +133,36 @@ impl<'w> Walker<'w> {
                 each.dedup();
                 each
             }
+            Decision::No(no) => {
+                if conf.proxy_arp() || space.is_local(target.into())? {
+                    self.keeps_silent(space, no, question);
+                }
+                vec![false]
+            }
             _ => vec![false],
         };
         let given = |answers: bool| device.mac.filter(|_| answers);
         Ok(answers.into_iter().map(given).collect())
     }
+
+    /// Who would answer takes no such question in.
+    fn keeps_silent(&self, space: &Space<'w>, no: No<'w>, question: Question) {
+        let step = Step {
+            netns: space.netns,
+            station: no.station,
+            by: no.by,
+            does: Does::Refuses(no.how),
+            packet: packet(question),
+        };
+        let mut silent = self.silent.borrow_mut();
+        if silent.len() < SILENT && !silent.contains(&step) {
+            silent.push(step);
+        }
+    }
 }
+
+/// Of questions that are kept.
+const SILENT: usize = 8;
 
 /// As the route is asked for a question: its header has neither class nor mark.
 fn packet(question: Question) -> Packet {
