@@ -27,7 +27,7 @@ const CRATES: &Table = &[
     // From facts to a diagnosis.
     ("forwarding", &["model", "ruleset"]),
     ("pipeline", &["forwarding", "model"]),
-    ("diagnosis", &["model", "pipeline"]),
+    ("diagnosis", &["forwarding", "model", "pipeline"]),
     // Where it goes.
     ("recording", &["model", "pipeline", "sys"]),
     (

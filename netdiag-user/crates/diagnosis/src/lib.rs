@@ -69,7 +69,7 @@ pub fn findings(facts: &Facts<'_>) -> Vec<Finding> {
 fn settled(
     facts: &Facts<'_>,
     waiting: &Waiting,
-    needs: Vec<(&'static str, Need)>,
+    mut needs: Vec<(&'static str, Need)>,
 ) -> (Vec<Finding>, Vec<CannotTell>) {
     let mut findings = causes::evaluate(facts);
     for finding in &mut findings {
@@ -77,6 +77,7 @@ fn settled(
             finding.scope.add_flow(flow);
         }
     }
+    needs.extend(causes::rest(facts, &mut findings));
     let cannot_tell = undecided::settle(facts, waiting, needs, &mut findings);
     arbiter::join(&mut findings);
     (findings, cannot_tell)

@@ -327,9 +327,10 @@ fn sender(netns: Netns) -> Sender {
 
 fn owner(facts: &Facts<'_>, flow: &FlowKey) -> Option<Netns> {
     let (source, _) = flow::ends(flow);
-    match facts.owns(source) {
-        true => Some(facts.node.netns),
-        false => facts.pod_side_of(source).map(|side| side.netns),
+    // What a pod sends is the pod's, though the node may have its address, too.
+    match facts.pod_side_of(source) {
+        Some(side) => Some(side.netns),
+        None => facts.owns(source).then_some(facts.node.netns),
     }
 }
 

@@ -49,6 +49,7 @@ pub mod not_listening;
 pub mod overlay_blocked;
 pub mod overlay_port_or_vni_mismatch;
 pub mod overlay_wrong_interface;
+pub mod path_broken;
 pub mod pmtu_black_hole;
 pub mod pod_mtu_too_large;
 pub mod pod_route_missing;
@@ -114,6 +115,22 @@ macro_rules! cause {
     };
 }
 
+/// One that tells what the others leave untold: see [`rest`].
+macro_rules! rest {
+    ($module:ident) => {
+        Cause {
+            id: $module::ID,
+            title: $module::TITLE,
+            source: include_str!(concat!(stringify!($module), ".rs")),
+            zh: include_str!(concat!("zh/", stringify!($module), ".md")),
+            evaluate: |_| Vec::new(),
+            needs: |_| Vec::new(),
+            complete: None,
+            role: Role::Why,
+        }
+    };
+}
+
 /// Every cause. Adding one is its file and its line.
 pub const ALL: &[Cause] = &[
     cause!(bridge_nf_disabled),
@@ -152,6 +169,7 @@ pub const ALL: &[Cause] = &[
         .with_other_node(overlay_blocked::complete),
     cause!(overlay_port_or_vni_mismatch),
     cause!(overlay_wrong_interface),
+    rest!(path_broken),
     cause!(pmtu_black_hole),
     cause!(pod_mtu_too_large),
     cause!(pod_route_missing, pod_route_missing::wants)
@@ -216,6 +234,16 @@ pub fn complete(sides: &Sides<'_, '_>, finding: &mut Finding) {
 /// Findings of all causes, as each of them alone sees it.
 pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
     ALL.iter().flat_map(|c| c.evaluate(facts)).collect()
+}
+
+/// Findings about what those of all others leave untold, and what must be found out for them.
+pub fn rest(facts: &Facts<'_>, findings: &mut Vec<Finding>) -> Vec<(&'static str, Need)> {
+    let needs = path_broken::needs(facts, findings);
+    path_broken::evaluate(facts, findings);
+    needs
+        .into_iter()
+        .map(|need| (path_broken::ID, need))
+        .collect()
 }
 
 /// What each of them must find out before it can tell, with its public name.

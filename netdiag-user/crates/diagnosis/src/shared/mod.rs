@@ -1,6 +1,7 @@
 //! What several causes ask of the facts: each question is answered in one place.
 pub mod conntrack;
 pub mod daemon;
+pub mod dead_end;
 pub mod dns;
 pub mod followed;
 pub mod forwarding;

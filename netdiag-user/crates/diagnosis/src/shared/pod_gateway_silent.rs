@@ -11,13 +11,14 @@ use std::{collections::BTreeSet, net::IpAddr};
 use netdiag_lang::t;
 
 use super::{
-    forwarding,
+    dead_end, forwarding,
     losses::{self, DropGroup},
     next_hop, restoring,
 };
 use crate::{
     model::{
         address::Prefix,
+        gather::{Answer, Want},
         node::{Link, PodSide},
         pod::label,
         policy::{Chosen, Packet},
@@ -85,7 +86,7 @@ pub fn evaluate(facts: &Facts<'_>, cause: &str, fault: Fault) -> Option<Finding>
     let why_of = |p: &DropGroup<'_>| Some(why(facts, &silent(facts, p.losses.first()?)?));
     patterns.retain(|p| {
         let lasts = p.last().saturating_sub(p.first()) >= ROUNDS_NS;
-        lasts && why_of(p).is_some_and(|why| why.fault() == fault)
+        lasts && why_of(p).is_some_and(|why| why.fault() == fault) && !is_told_elsewhere(facts, p)
     });
     let worst = patterns.first()?;
     let one = silent(facts, worst.losses.first()?)?;
@@ -108,6 +109,23 @@ pub fn evaluate(facts: &Facts<'_>, cause: &str, fault: Fault) -> Option<Finding>
     next_hop::rest_on(facts, &mut finding, Some(one.link));
     finding.fix = fix(facts, &one, &why);
     Some(finding)
+}
+
+/// Whether nothing here says why its gateway does not answer.
+pub fn is_unexplained(facts: &Facts<'_>, loss: &Loss) -> bool {
+    let silent = silent(facts, loss);
+    silent.is_some_and(|silent| matches!(why(facts, &silent), Why::Unknown))
+}
+
+/// Whether the question is seen to end at a step, or that is still being looked for.
+fn is_told_elsewhere(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
+    let open = || {
+        let state = facts.gathered.answer(&Want::Stack(facts.node.netns));
+        state == Answer::Outstanding
+    };
+    let ends = |l: &&Loss| dead_end::of_loss(facts, l).is_some();
+    let mut losses = pattern.losses.iter().copied();
+    losses.clone().any(|l| is_unexplained(facts, l)) && (open() || losses.any(|l| ends(&l)))
 }
 
 /// A packet that died in a pod because its gateway did not answer.

@@ -26,12 +26,17 @@ use crate::{
     shell,
 };
 
+/// What is dropped here persistently, of what somebody may miss.
+pub fn patterns<'f>(facts: &'f Facts<'_>) -> Vec<DropGroup<'f>> {
+    let dies = |l: &Loss| on_the_way(&l.reason) || is_intercepted(facts, l);
+    let mut patterns = losses::patterns(facts, |l| !l.harmless && dies(l));
+    patterns.retain(|p| !losses::is_own_error(facts, p) && !is_rubbish(facts, p));
+    patterns
+}
+
 /// Adds what is dropped here persistently. A closed port's drops are refusals, and what a socket
 /// itself does not take is told by the causes about sockets.
 pub fn add(facts: &Facts<'_>, all: &mut Vec<Candidate>) {
-    let dies = |l: &Loss| on_the_way(&l.reason) || is_intercepted(facts, l);
-    let mut patterns = losses::patterns(facts, |l| !l.harmless && dies(l));
-    patterns.retain(|p| !losses::is_own_error(facts, p));
     astray(facts, all);
     let by_ends: BTreeMap<_, usize> = all
         .iter()
@@ -44,8 +49,7 @@ pub fn add(facts: &Facts<'_>, all: &mut Vec<Candidate>) {
             all.collect::<Vec<_>>()
         })
         .collect();
-    patterns.retain(|p| !is_rubbish(facts, p));
-    for pattern in &patterns {
+    for pattern in &patterns(facts) {
         // An answer to what was never seen to be asked is none: whoever makes up packets chooses ports.
         let reply = pattern.reply && was_asked(facts, pattern);
         let (client, server) = match reply {

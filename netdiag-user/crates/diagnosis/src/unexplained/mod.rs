@@ -47,7 +47,7 @@ use crate::{
         verdict::{Finding, PodRole, Severity, Unexplained},
     },
     pipeline::facts::{Facts, HopFlow},
-    shared::{isolation, overlay, published},
+    shared::{isolation, losses::DropGroup, overlay, published},
     shell,
 };
 
@@ -81,6 +81,11 @@ pub fn unexplained(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Unexplained> 
 /// a name server's, a next hop's.
 pub fn is_clusters(facts: &Facts<'_>, address: IpAddr) -> bool {
     facts.owns(address) || facts.is_local_pod(address) || owed::clusters(facts, address).is_some()
+}
+
+/// What of this node's own and its pods' packets it drops on their way, again and again.
+pub fn dropped<'f>(facts: &'f Facts<'_>) -> Vec<DropGroup<'f>> {
+    drops::patterns(facts)
 }
 
 /// Where a masquerade makes another flow of them, conntrack tells which; and whether anybody takes

@@ -56,6 +56,24 @@ impl<'w> Walker<'w> {
         })
     }
 
+    /// Of a question that others may hear whom nobody read: what is kept of whoever is at the other end of the link.
+    pub(super) fn asks_beside(
+        &self,
+        (space, device): (&'w Space<'w>, &'w Device),
+        target: IpAddr,
+        source: IpAddr,
+    ) -> Result<(), Unknown> {
+        let wires = &self.prepared.world.wires;
+        let (IpAddr::V4(target), Some(peer)) = (target, wires.get(&space.end(device))) else {
+            return Ok(());
+        };
+        let sender = self.announced(space, device, target, source)?;
+        let port = self.prepared.space(peer.netns)?.device(peer.index)?;
+        let index = port.master.unwrap_or(port.index);
+        self.answers(End { index, ..*peer }, Question { sender, target })
+            .map(drop)
+    }
+
     /// Whoever hears a question and has an entry for its sender, in whatever state, takes note of it.
     fn has_entry(&self, end: End, sender: IpAddr) -> Result<bool, Unknown> {
         let space = self.prepared.space(end.netns)?;

@@ -116,7 +116,11 @@ impl<'w> Walker<'w> {
                 };
                 match answers {
                     // Nobody can be asked here, and nobody answered when the kernel asked.
-                    Err(Unknown::Beyond) if given_up => vec![(None, None)],
+                    Err(Unknown::Beyond) if given_up => {
+                        // That tells why alone, where it tells anything.
+                        let _ = self.asks_beside((space, device), next, packet.source);
+                        vec![(None, None)]
+                    }
                     Err(unknown) => return Err(unknown),
                     Ok(all) => {
                         // Somebody asks already, nobody knows with which source.

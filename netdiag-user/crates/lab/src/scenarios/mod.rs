@@ -36,6 +36,7 @@ mod not_listening;
 mod overlay_blocked;
 mod overlay_port_or_vni_mismatch;
 mod overlay_wrong_interface;
+mod path_broken;
 mod pmtu_black_hole;
 mod pod_mtu_too_large;
 mod pod_route_missing;
@@ -151,6 +152,7 @@ pub const ALL: &[Scenario] = &[
     rule_refuses::SCENARIO,
     overlay_blocked::SCENARIO,
     overlay_wrong_interface::SCENARIO,
+    path_broken::SCENARIO,
     no_route::SCENARIO,
     etcd_nospace::SCENARIO,
     not_listening::SCENARIO,

@@ -140,7 +140,12 @@ impl Gathered {
     pub fn without_rulesets(&self) -> Self {
         let mut all = self.clone();
         for (_, piece) in &mut all.pieces {
-            if let Ok(Piece::Stack(stack)) = piece {
+            let Ok(Piece::Stack(stack)) = piece else {
+                continue;
+            };
+            // None at all has nobody's.
+            let some = stack.ruleset.some().is_some_and(|it| !it.is_empty());
+            if some {
                 stack.ruleset = Known::default();
             }
         }

@@ -27,6 +27,12 @@ pub struct Ruleset {
     pub generation: u32,
 }
 
+impl Ruleset {
+    pub fn is_empty(&self) -> bool {
+        self.tables.is_empty() && self.ipsets.is_empty()
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     pub family: Family,

@@ -1,0 +1,183 @@
+//! # Symptom
+//! Packets of a pod or of this node die on this node, again and again, and none of the causes that have a name explains
+//! it: no rule of netfilter's, no missing route, no limit.
+//!
+//! # Mechanism
+//! The kernel decides at each step of a packet's way: by a policy rule, a route, an address, a neighbour, a bridge's port,
+//! a sysctl. At one of them it says no. It often says so nowhere: a packet whose source is an address of the node itself
+//! is thrown away as forged, a frame of a VLAN that a port is not in is thrown away without a word.
+//!
+//! # Signals
+//! Gathered: the state of the network namespaces that the packets come from, pass and are for. The packets' way is
+//! computed from it, as the kernel goes. Observed: drops for a reason and in a function that belong to the station where
+//! that way ends, in the namespace where it ends, at least three packets over two seconds, and nothing of them got
+//! through or was seen any further. Of a neighbour that does not answer: whoever has its address hears the question and
+//! may not answer it.
+//!
+//! Where other packets pass that very step although they should not, as computed, the step is not believed, and nothing is
+//! told of it.
+//!
+//! # Look-alikes
+//! Whatever has a name of its own is told by that: `no-route`, `rp-filter-drop`, `forwarding-disabled`,
+//! `neighbour-failed`, `link-failure`, `firewall-drop`. Two hosts with one address on the same link are a
+//! `duplicate-address`.
+//!
+//! # By hand
+//! `ip route get DESTINATION from SOURCE iif LINK` asks the kernel for its decision. `ip address show to ADDRESS` tells
+//! whether an address is this node's. `bridge -d link show` and `bridge vlan show` tell what ports let through.
+//!
+//! # Fix
+//! The finding names the one thing at which the way ends, and the smallest change to it. Find out who set it.
+use netdiag_lang::{mark, t};
+
+use crate::{
+    model::{
+        gather::{Answer, Want},
+        verdict::{Finding, Fix, Severity},
+    },
+    need::{Need, Strength},
+    pipeline::{
+        difference::died_in,
+        facts::{Facts, Loss},
+    },
+    shared::{
+        dead_end::{self, Told},
+        losses::{self, DropGroup, Standing},
+        pod_gateway_silent,
+    },
+    unexplained,
+};
+
+pub const ID: &str = "path-broken";
+pub const TITLE: &str =
+    mark!("packets end at a step of their way that the state explains and no other cause names");
+
+/// Patterns of a reading that are held against their ways, the busiest first.
+const PATTERNS: usize = 16;
+/// Losses of each, the busiest first.
+const LOSSES: usize = 4;
+/// What is over sooner is over before anybody looks at it.
+const SPAN_NS: u64 = 2_000_000_000;
+
+/// What ends at one step.
+struct Ended<'f> {
+    told: Told,
+    patterns: Vec<DropGroup<'f>>,
+}
+
+/// Findings about what these leave untold.
+pub fn evaluate(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
+    let mut all: Vec<Ended<'_>> = Vec::new();
+    for pattern in left(facts, findings) {
+        let Some(told) = told(facts, &pattern) else {
+            continue;
+        };
+        match all.iter_mut().find(|one| one.told == told) {
+            Some(one) => one.patterns.push(pattern),
+            None => all.push(Ended {
+                told,
+                patterns: vec![pattern],
+            }),
+        }
+    }
+    let found: Vec<Finding> = all.into_iter().map(|one| finding(facts, one)).collect();
+    findings.extend(found);
+}
+
+/// What the state would tell of the rest of them, where it is not there yet.
+pub fn needs(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Need> {
+    let mut all = Vec::new();
+    for pattern in left(facts, findings) {
+        let lost = pattern.losses.first().map(|loss| died_in(facts, loss));
+        let asked = [Some(facts.node.netns), lost];
+        let missing = asked.into_iter().flatten().map(Want::Stack);
+        let missing = missing.filter(|want| {
+            let answer = facts.gathered.answer(want);
+            !matches!(answer, Answer::Known | Answer::Absent)
+        });
+        all.extend(missing.take(1).map(|want| Need {
+            at_best: Some(Strength::Acted),
+            ..Need::of(want, vec![pattern.sufferer()])
+        }));
+    }
+    all
+}
+
+/// Patterns that no finding says more of than the kernel does.
+fn left<'f>(facts: &'f Facts<'_>, findings: &[Finding]) -> Vec<DropGroup<'f>> {
+    let mut patterns = unexplained::dropped(facts);
+    patterns.retain(|p| {
+        let lasts = p.last().saturating_sub(p.first()) >= SPAN_NS;
+        lasts && is_missed(facts, p) && !is_told(facts, findings, p) && may_end_so(facts, p)
+    });
+    patterns.truncate(PATTERNS);
+    patterns
+}
+
+fn is_missed(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
+    matches!(
+        losses::standing(facts, pattern),
+        Some(Standing::Ours | Standing::Published)
+    )
+}
+
+fn is_told(facts: &Facts<'_>, findings: &[Finding], pattern: &DropGroup<'_>) -> bool {
+    let (client, server) = match pattern.reply {
+        true => (pattern.destination, pattern.source),
+        false => (pattern.source, pattern.destination),
+    };
+    let silent = pattern
+        .losses
+        .iter()
+        .any(|l| pod_gateway_silent::is_unexplained(facts, l));
+    let strong = |f: &&Finding| super::strength(f) >= Some(Strength::Fits) && f.cause != ID;
+    let has = |f: &Finding| {
+        f.scope
+            .has(pattern.protocol, client, (server, pattern.port))
+    };
+    !silent && findings.iter().filter(strong).any(has)
+}
+
+/// What sockets, sizes and rules of netfilter's take has causes of its own, and those ask for more than a way.
+fn may_end_so(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
+    let silent =
+        |l: &Loss| losses::nobody_answered(l) && pod_gateway_silent::is_unexplained(facts, l);
+    let fits = |l: &Loss| dead_end::STATIONS.iter().any(|at| l.is_at(*at));
+    pattern.losses.iter().any(|l| silent(l) || fits(l))
+}
+
+/// The one step at which these end.
+fn told(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Option<Told> {
+    let mut losses = pattern.losses.clone();
+    losses.sort_by_key(|l| std::cmp::Reverse(l.dropped.packets));
+    let mut ends = losses
+        .iter()
+        .take(LOSSES)
+        .filter_map(|l| dead_end::of_loss(facts, l));
+    let first = ends.next()?;
+    ends.all(|other| other == first).then_some(first)
+}
+
+fn finding(facts: &Facts<'_>, ended: Ended<'_>) -> Finding {
+    let Ended { told, patterns } = ended;
+    let worst = &patterns[0];
+    let summary = t!(
+        "{}; {} from {}: {} packets, none got through",
+        told.what,
+        worst.target(),
+        worst.sender(facts),
+        worst.packets(),
+    );
+    let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
+    finding.evidence.push(told.evidence);
+    if let Some(subject) = told.subject {
+        finding.ties.blame(subject.clone(), told.what);
+        finding.blames(subject);
+    }
+    let Fix { summary, commands } = told.fix;
+    finding.fix = Fix { summary, commands };
+    finding
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,301 @@
+//! A step at which a way ends, in words: what it says, what shows it, and the smallest change that lets packets pass.
+use std::net::IpAddr;
+
+use netdiag_forwarding::way::{self, Does, How, Station, Step};
+use netdiag_lang::t;
+
+use crate::{
+    model::{
+        address::Prefix,
+        node::Link,
+        pod::label,
+        shell::CommandLine,
+        verdict::{Evidence, EvidenceKind, Fix, Origin, PodRole, Subject},
+        world::{
+            device::Device,
+            of_node,
+            route::{Kind, Route},
+            rule::Rule,
+        },
+    },
+    pipeline::facts::{Facts, Loss},
+    shell,
+};
+
+/// Where a step says no by what is configured.
+pub const STATIONS: [Station; 6] = [
+    Station::Link,
+    Station::Bridge,
+    Station::ReversePath,
+    Station::Route,
+    Station::Forward,
+    Station::Encap,
+];
+
+/// All that is said of one step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    pub what: String,
+    pub subject: Option<Subject>,
+    pub evidence: Evidence,
+    pub fix: Fix,
+}
+
+/// A step with whom it is about.
+struct At<'f, 'a> {
+    facts: &'f Facts<'a>,
+    netns: u32,
+    how: How,
+    source: IpAddr,
+    destination: IpAddr,
+}
+
+/// The step at which the ways of such packets end.
+pub fn of_loss(facts: &Facts<'_>, loss: &Loss) -> Option<Told> {
+    told(facts, &facts.dead_end(loss)?)
+}
+
+fn told(facts: &Facts<'_>, step: &Step<'_>) -> Option<Told> {
+    let Does::Refuses(how) = step.does else {
+        return None;
+    };
+    if !STATIONS.contains(&step.station) {
+        return None;
+    }
+    let at = At {
+        facts,
+        netns: step.netns,
+        how,
+        source: step.packet.source,
+        destination: step.packet.destination,
+    };
+    if how == How::MartianSource {
+        return at.own_source();
+    }
+    match step.by? {
+        way::Subject::Rule(rule) => Some(at.rule(rule)),
+        way::Subject::Route(route) => Some(at.route(route)),
+        way::Subject::Device(device) => at.device(device),
+        way::Subject::Setting(name, device) => Some(at.setting(name, device)),
+        way::Subject::Neighbour(_) | way::Subject::Filter(_) | way::Subject::Service(_) => None,
+    }
+}
+
+impl At<'_, '_> {
+    /// Whose network namespace it is: this node's, or that of one of its pods.
+    fn whose(&self) -> String {
+        let node = self.facts.node;
+        if self.netns == node.netns {
+            return t!("this node").into();
+        }
+        let side = node.pod_side(self.netns);
+        let address = side.and_then(|side| side.addresses.first().copied());
+        let pod = address.and_then(|a| self.facts.pod(a, PodRole::Source));
+        match (pod, address) {
+            (Some(pod), _) => t!("the pod {}", label(&pod)),
+            (None, Some(address)) => t!("the pod {address}"),
+            (None, None) => t!("network namespace {}", self.netns),
+        }
+    }
+
+    fn inside(&self, command: CommandLine) -> CommandLine {
+        self.facts.node.inside(self.netns, command)
+    }
+
+    /// What is shown has that in it.
+    fn evidence(
+        &self,
+        (kind, text): (EvidenceKind, String),
+        (shown, has): (CommandLine, &str),
+    ) -> Evidence {
+        let mut line = Evidence::new(kind, Origin::Configured, text);
+        line.confirm = Some(self.inside(shown).showing(&[has]));
+        line
+    }
+
+    /// What comes in with an address of the very namespace that it comes to (`fib_validate_source`).
+    fn own_source(&self) -> Option<Told> {
+        let (facts, address) = (self.facts, self.source);
+        let has = |l: &&Link| l.addresses.iter().any(|a| a.prefix.address == address);
+        let link = facts.node.links.iter().find(has)?;
+        if self.netns != facts.node.netns {
+            return None;
+        }
+        let own = link
+            .addresses
+            .iter()
+            .find(|a| a.prefix.address == address)?;
+        let pod = facts.pod_side_of(address).is_some();
+        let pod = facts.pod(address, PodRole::Source).filter(|_| pod);
+        let whose = pod.map_or_else(|| t!("its sender").to_owned(), |pod| label(&pod));
+        let what = t!(
+            "this node has {address} itself, on {}, and takes what {whose} sends from there for forged",
+            link.name
+        );
+        let shown = shell!("ip address show to {}", address);
+        Some(Told {
+            evidence: self.evidence(
+                (
+                    EvidenceKind::Link,
+                    t!("{address} is an address of {}", link.name),
+                ),
+                (shown, &address.to_string()),
+            ),
+            subject: Some(Subject::Address { address }),
+            fix: Fix {
+                summary: t!(
+                    "take {address} away from {}, and find out who set it there",
+                    link.name
+                ),
+                commands: vec![shell!("ip address del {} dev {}", own.prefix, link.name)],
+            },
+            what,
+        })
+    }
+
+    fn rule(&self, rule: &Rule) -> Told {
+        let (node, priority) = (self.facts.node, rule.priority);
+        let here = self.netns == node.netns;
+        let mut known = node.rules.iter().filter(|_| here);
+        let known = known.find(|own| of_node::rule(own).as_ref() == Some(rule));
+        let text = known.map_or_else(|| priority.to_string(), |known| known.text());
+        let shown = shell!("ip rule show pref {}", priority).of_family(rule.ipv6);
+        let delete = known.map_or_else(|| self.inside(shown.clone()), |known| known.delete());
+        Told {
+            what: t!(
+                "the policy rule \"{text}\" of {} refuses the way to {}",
+                self.whose(),
+                self.destination
+            ),
+            subject: None,
+            evidence: self.evidence(
+                (EvidenceKind::Rule, t!("policy rule {text}")),
+                (shown, &priority.to_string()),
+            ),
+            fix: Fix {
+                summary: t!("find out who set the policy rule \"{text}\" and delete it"),
+                commands: vec![delete],
+            },
+        }
+    }
+
+    fn route(&self, route: &Route) -> Told {
+        let (to, table) = (route.to, route.table);
+        let ipv6 = to.address.is_ipv6();
+        let shown = shell!("ip route show table {} exact {}", table, to).of_family(ipv6);
+        let word = match route.kind {
+            Kind::Blackhole => Some("blackhole"),
+            Kind::Unreachable => Some("unreachable"),
+            Kind::Prohibit => Some("prohibit"),
+            _ => None,
+        };
+        let delete = word.map(|word| {
+            let delete = shell!("ip route del {} {} table {}", word, to, table);
+            delete.of_family(ipv6)
+        });
+        Told {
+            what: t!(
+                "the route {to} of table {table} of {} refuses the way to {}",
+                self.whose(),
+                self.destination
+            ),
+            subject: None,
+            evidence: self.evidence(
+                (EvidenceKind::Route, t!("route {to} of table {table}")),
+                (shown.clone(), &shown_as(to)),
+            ),
+            fix: Fix {
+                summary: t!(
+                    "find out who set the route {to} of table {table}, and change it or take it away"
+                ),
+                commands: vec![self.inside(delete.unwrap_or(shown))],
+            },
+        }
+    }
+
+    fn device(&self, device: &Device) -> Option<Told> {
+        let name = device.name.as_str();
+        let whose = self.whose();
+        let port = || shell!("bridge -d link show dev {}", name);
+        let (what, shown, change) = match self.how {
+            How::DeviceDown => (
+                t!("{name} of {whose} is switched off"),
+                shell!("ip link show dev {}", name),
+                Some(shell!("ip link set dev {} up", name)),
+            ),
+            How::Isolated => (
+                t!("{name} is an isolated port of {whose}, and so is the one that it came in by"),
+                port(),
+                Some(shell!("bridge link set dev {} isolated off", name)),
+            ),
+            How::Locked => (
+                t!("{name} is a locked port of {whose}, whose bridge does not know the sender"),
+                port(),
+                Some(shell!("bridge link set dev {} locked off", name)),
+            ),
+            How::SamePort => (
+                t!("it would leave {whose} by {name}, the bridge's port that it came in by"),
+                port(),
+                Some(shell!("bridge link set dev {} hairpin on", name)),
+            ),
+            How::PortState(_) => (
+                t!("the bridge's port {name} of {whose} does not forward (spanning tree)"),
+                port(),
+                None,
+            ),
+            How::NotInVlan(vlan) => (
+                t!("the bridge's port {name} of {whose} is not in VLAN {vlan}"),
+                shell!("bridge vlan show dev {}", name),
+                Some(shell!("bridge vlan add dev {} vid {}", name, vlan)),
+            ),
+            How::NoPvid => (
+                t!("the bridge's port {name} of {whose} has no VLAN for frames without a tag"),
+                shell!("bridge vlan show dev {}", name),
+                None,
+            ),
+            How::NoRemote => (
+                t!("the tunnel {name} of {whose} knows no other end for it"),
+                shell!("bridge fdb show dev {}", name),
+                None,
+            ),
+            _ => return None,
+        };
+        let link = self.netns == self.facts.node.netns;
+        let subject = link.then(|| Subject::Link { name: name.into() });
+        Some(Told {
+            evidence: self.evidence((EvidenceKind::Link, what.clone()), (shown.clone(), name)),
+            fix: Fix {
+                summary: t!("let {name} pass it, and find out who set it so"),
+                commands: vec![self.inside(change.unwrap_or(shown))],
+            },
+            subject,
+            what,
+        })
+    }
+
+    fn setting(&self, name: &str, device: Option<&Device>) -> Told {
+        let of = device.map_or("all", |device| device.name.as_str());
+        let name = format!("net.{}", name.replace("DEVICE", &of.replace('.', "/")));
+        let what = t!("{name} of {} keeps it back", self.whose());
+        Told {
+            evidence: self.evidence(
+                (EvidenceKind::Sysctl, what.clone()),
+                (shell!("sysctl {}", name), &name),
+            ),
+            subject: None,
+            fix: Fix {
+                summary: t!("see who set {name}, and whether it is meant"),
+                commands: vec![self.inside(shell!("sysctl {}", name))],
+            },
+            what,
+        }
+    }
+}
+
+/// As iproute2 prints it.
+fn shown_as(to: Prefix) -> String {
+    match to.length {
+        0 => "default".to_owned(),
+        _ => to.address.to_string(),
+    }
+}
