@@ -247,6 +247,8 @@ pub enum How {
     TooBig(u32),
     /// Nobody answers for the next hop.
     NoNeighbour(IpAddr),
+    /// A question for an address of this namespace is not answered there.
+    KeepsSilent,
     /// By a rule of netfilter's, or a chain's policy.
     Dropped,
     /// The same, and its sender is told.

@@ -241,7 +241,16 @@ pub fn ends<'a, 'w>(walk: &'a Walk<'w>) -> Vec<&'a Step<'w>> {
 fn start(facts: &Facts<'_>, world: &World, flow: &FlowKey) -> Option<Start> {
     let known = |flow: &FlowKey| facts.journeys().get(flow).map(|j| j.hops.clone());
     let hops = known(flow);
-    let inside = owner(facts, flow).filter(|netns| world.stacks.contains_key(netns));
+    // What came in from elsewhere is not the node's, though the node may have its sender's address, too.
+    let plain = hops
+        .as_deref()
+        .and_then(|hops| hops.iter().find(|h| h.plain()));
+    let came_in = plain.is_some_and(|h| !h.egress());
+    let is_inside = |netns: &Netns| {
+        let own = *netns == facts.node.netns;
+        world.stacks.contains_key(netns) && !(own && came_in)
+    };
+    let inside = owner(facts, flow).filter(is_inside);
     // What a tunnel still wraps is its outer packet's way.
     let enters = |h: &&&HopFlow| h.plain() && !h.egress();
     let came = hops.as_deref().and_then(|hops| hops.iter().find(enters));

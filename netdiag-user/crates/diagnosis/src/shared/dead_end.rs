@@ -69,8 +69,10 @@ fn told(facts: &Facts<'_>, step: &Step<'_>) -> Option<Told> {
         source: step.packet.source,
         destination: step.packet.destination,
     };
-    if how == How::MartianSource {
-        return at.own_source();
+    if how == How::MartianSource
+        && let Some(own) = at.own_source()
+    {
+        return Some(own);
     }
     match step.by? {
         way::Subject::Rule(rule) => Some(at.rule(rule)),
@@ -180,25 +182,33 @@ impl At<'_, '_> {
     }
 
     fn route(&self, route: &Route) -> Told {
-        let (to, table) = (route.to, route.table);
+        let (to, table, source) = (route.to, route.table, self.source);
         let ipv6 = to.address.is_ipv6();
         let shown = shell!("ip route show table {} exact {}", table, to).of_family(ipv6);
         let word = match route.kind {
             Kind::Blackhole => Some("blackhole"),
             Kind::Unreachable => Some("unreachable"),
             Kind::Prohibit => Some("prohibit"),
+            Kind::Local if self.how == How::MartianSource => Some("local"),
             _ => None,
+        };
+        let what = match self.how {
+            How::MartianSource => t!(
+                "the route {to} of table {table} makes {source} an address of {}, which takes what comes from there for forged",
+                self.whose()
+            ),
+            _ => t!(
+                "the route {to} of table {table} of {} refuses the way to {}",
+                self.whose(),
+                self.destination
+            ),
         };
         let delete = word.map(|word| {
             let delete = shell!("ip route del {} {} table {}", word, to, table);
             delete.of_family(ipv6)
         });
         Told {
-            what: t!(
-                "the route {to} of table {table} of {} refuses the way to {}",
-                self.whose(),
-                self.destination
-            ),
+            what,
             subject: None,
             evidence: self.evidence(
                 (EvidenceKind::Route, t!("route {to} of table {table}")),
@@ -218,6 +228,14 @@ impl At<'_, '_> {
         let whose = self.whose();
         let port = || shell!("bridge -d link show dev {}", name);
         let (what, shown, change) = match self.how {
+            How::KeepsSilent => (
+                t!(
+                    "{name} of {whose} does not answer for {} (no ARP)",
+                    self.destination
+                ),
+                shell!("ip link show dev {}", name),
+                Some(shell!("ip link set dev {} arp on", name)),
+            ),
             How::DeviceDown => (
                 t!("{name} of {whose} is switched off"),
                 shell!("ip link show dev {}", name),
@@ -276,7 +294,20 @@ impl At<'_, '_> {
     fn setting(&self, name: &str, device: Option<&Device>) -> Told {
         let of = device.map_or("all", |device| device.name.as_str());
         let name = format!("net.{}", name.replace("DEVICE", &of.replace('.', "/")));
-        let what = t!("{name} of {} keeps it back", self.whose());
+        let (what, change) = match self.how {
+            How::KeepsSilent => (
+                t!(
+                    "{name} of {} keeps it from answering for {}",
+                    self.whose(),
+                    self.destination
+                ),
+                shell!("sysctl -w {}=0", name),
+            ),
+            _ => (
+                t!("{name} of {} keeps it back", self.whose()),
+                shell!("sysctl {}", name),
+            ),
+        };
         Told {
             evidence: self.evidence(
                 (EvidenceKind::Sysctl, what.clone()),
@@ -285,7 +316,7 @@ impl At<'_, '_> {
             subject: None,
             fix: Fix {
                 summary: t!("see who set {name}, and whether it is meant"),
-                commands: vec![self.inside(shell!("sysctl {}", name))],
+                commands: vec![self.inside(change)],
             },
             what,
         }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netdiag_model::world::{
+    conf::Release,
     device::Device,
     route::{Kind, Route},
 };
@@ -34,6 +35,9 @@ mod kinds {
     pub const UNREACHABLE: u32 = 7;
     pub const PROHIBIT: u32 = 8;
 }
+
+/// From then on nft_fib asks IPv6's routes another way.
+const SUPPRESSES_LESS: Release = Release(6, 19);
 
 impl<'w> Space<'w> {
     /// Of what came in by a device, with its mark or without.
@@ -94,6 +98,7 @@ impl<'w> Space<'w> {
 
     /// It is asked for in a way of its own there (`ip6_route_lookup`), which is as others where there is one choice alone.
     fn way_back6(&self, key: Key) -> Result<Back, Unknown> {
+        self.asks_as_others6()?;
         let Looked::Found(found) = self.lookup(&key)? else {
             return Ok(Back::Nowhere);
         };
@@ -117,8 +122,20 @@ impl<'w> Space<'w> {
         })
     }
 
+    /// Later kernels look without what rules suppress (`fib6_lookup`).
+    fn asks_as_others6(&self) -> Result<(), Unknown> {
+        match self.settings()?.release >= SUPPRESSES_LESS && self.suppresses_some6()? {
+            true => {
+                let what = "what rules find of IPv6's routes where other rules suppress some";
+                Err(Unknown::NotModelled(what.into()))
+            }
+            false => Ok(()),
+        }
+    }
+
     /// Of one of a packet's addresses (`__nft_fib6_eval_type`), `RTN_…`.
     pub fn kind6(&self, packet: &Packet, of_source: bool) -> Result<u32, Unknown> {
+        self.asks_as_others6()?;
         let (address, other) = match of_source {
             true => (packet.source, packet.destination),
             false => (packet.destination, packet.source),

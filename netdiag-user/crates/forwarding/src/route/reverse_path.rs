@@ -39,7 +39,7 @@ impl<'w> Space<'w> {
         let redirects = device.index == out && conf.send_redirects();
         if filter == 0 && !redirects && self.needs_no_route(conf)? {
             return Ok(match self.has(packet.source) && !conf.accept_local() {
-                true => Some(martian()),
+                true => Some(martian(None)),
                 false => None,
             });
         }
@@ -74,7 +74,7 @@ impl<'w> Space<'w> {
         };
         let here = found.route.kind == Kind::Local;
         if found.route.kind != Kind::Unicast && !(here && conf.accept_local()) {
-            return Ok(Some(martian()));
+            return Ok(Some(martian(Some(found.route))));
         }
         // All of its next hops count, not the ones that are alive alone.
         let leads = found
@@ -130,11 +130,12 @@ impl<'w> Space<'w> {
     }
 }
 
-fn martian<'w>() -> No<'w> {
+/// By the route that says whose it is, where one was looked up.
+fn martian(by: Option<&Route>) -> No<'_> {
     No {
         station: Station::ReversePath,
         how: How::MartianSource,
-        by: None,
+        by: by.map(Subject::Route),
     }
 }
 

@@ -176,6 +176,13 @@ impl<'w> Space<'w> {
         Ok(self.rules(ipv6)?.iter().any(asks))
     }
 
+    /// Whether any rule of IPv6's takes less than its table has.
+    pub fn suppresses_some6(&self) -> Result<bool, Unknown> {
+        let less =
+            |rule: &Rule| rule.suppress_prefix_length.is_some() || rule.suppress_group.is_some();
+        Ok(self.rules(true)?.iter().any(|rule| less(rule)))
+    }
+
     fn suppresses(&self, rule: &Rule, found: &Found<'w>) -> Result<bool, Unknown> {
         let short = rule.suppress_prefix_length;
         if short.is_some_and(|length| found.route.to.length <= length) {

@@ -18,7 +18,7 @@ use crate::{
     packet::Packet,
     prepared::Space,
     route::decision::{Decision, No},
-    way::{Does, Outcome, Step, Unknown},
+    way::{Does, How, Outcome, Station, Step, Subject, Unknown},
 };
 
 /// A question of ARP's: a sender's address, and whose is asked for.
@@ -128,7 +128,13 @@ impl<'w> Walker<'w> {
             return Ok(vec![None]);
         };
         let target = question.target;
-        if device.flags.no_arp || target.is_multicast() {
+        if device.flags.no_arp {
+            if space.is_local(target.into())? {
+                self.keeps_silent(space, silent(Subject::Device(device)), question);
+            }
+            return Ok(vec![None]);
+        }
+        if target.is_multicast() {
             return Ok(vec![None]);
         }
         if target.is_loopback() && !conf.route_localnet() {
@@ -141,7 +147,12 @@ impl<'w> Walker<'w> {
         }
         let answers = match space.route_in(&packet(question), device)? {
             Decision::Local(Some(route)) if route.kind == Kind::Local => {
-                vec![!ignores(space, device, conf, question)? && !conf.arp_filter()]
+                let ignores = ignores(space, device, conf, question)?;
+                if ignores || conf.arp_filter() {
+                    let by = held_by(device, conf, ignores);
+                    self.keeps_silent(space, silent(by), question);
+                }
+                vec![!ignores && !conf.arp_filter()]
             }
             Decision::Onward { hops, .. } if conf.forwarding() => {
                 let out = hops.iter().map(|way| way.device.index);
@@ -163,7 +174,7 @@ impl<'w> Walker<'w> {
         Ok(answers.into_iter().map(given).collect())
     }
 
-    /// Who would answer takes no such question in.
+    /// Keeps why whoever has the address that is asked for says nothing.
     fn keeps_silent(&self, space: &Space<'w>, no: No<'w>, question: Question) {
         let step = Step {
             netns: space.netns,
@@ -177,6 +188,23 @@ impl<'w> Walker<'w> {
             silent.push(step);
         }
     }
+}
+
+fn silent(by: Subject<'_>) -> No<'_> {
+    No {
+        station: Station::Link,
+        how: How::KeepsSilent,
+        by: Some(by),
+    }
+}
+
+/// Which of two settings it is, and whether the device has it of its own or all have.
+fn held_by<'w>(device: &'w Device, conf: Of4<'_>, ignores: bool) -> Subject<'w> {
+    let (name, own) = match ignores {
+        true => ("ipv4.conf.DEVICE.arp_ignore", conf.device.arp_ignore > 0),
+        false => ("ipv4.conf.DEVICE.arp_filter", conf.device.arp_filter),
+    };
+    Subject::Setting(name, own.then_some(device))
 }
 
 /// Of questions that are kept.
