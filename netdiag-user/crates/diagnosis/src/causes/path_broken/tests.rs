@@ -93,14 +93,14 @@ fn what_dies_elsewhere_or_is_over_at_once_is_not() {
 
 #[test]
 fn what_others_pass_is_not_believed() {
-    let feature = Feature {
-        netns: NETNS,
-        station: netdiag_forwarding::way::Station::ReversePath,
-        what: netdiag_forwarding::way::Station::ReversePath
-            .word()
-            .to_owned(),
-    };
-    assert!(judged(&node(), &seen(FORGED, 3), &[feature]).is_empty());
+    let (node, seen) = (node(), seen(FORGED, 3));
+    let piece = Ok(Piece::Stack(Box::new(state(&node))));
+    let pieces = [(Want::Stack(NETNS), piece)];
+    let feature = with_doubts(&node, &seen, pieces, &[], |facts| {
+        let step = facts.dead_end(&facts.losses[0]).expect("a step");
+        Feature::of(facts.prepared().world, &step)
+    });
+    assert!(judged(&node, &seen, &[feature]).is_empty());
 }
 
 #[test]
