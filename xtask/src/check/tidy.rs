@@ -225,7 +225,7 @@ fn causes(sources: &[Source]) -> Vec<String> {
         let Some(stem) = name.and_then(|it| it.strip_suffix(".rs")) else {
             continue;
         };
-        let lines = [format!("cause!({stem})"), format!("cause!({stem},")];
+        let lines = ["cause!({})", "cause!({},", "rest!({})"].map(|line| line.replace("{}", stem));
         if !lines.iter().any(|line| registry.contains(line)) {
             problems.push(format!("{stem} has no line in the registry"));
         }
