@@ -33,7 +33,7 @@ use netdiag_lang::{mark, t};
 use crate::{
     model::{
         gather::{Answer, Want},
-        verdict::{Finding, Fix, Severity},
+        verdict::{Finding, Severity},
     },
     need::{Need, Strength},
     pipeline::{
@@ -174,8 +174,7 @@ fn finding(facts: &Facts<'_>, ended: Ended<'_>) -> Finding {
         finding.ties.blame(subject.clone(), told.what);
         finding.blames(subject);
     }
-    let Fix { summary, commands } = told.fix;
-    finding.fix = Fix { summary, commands };
+    finding.fix = told.fix;
     finding
 }
 
