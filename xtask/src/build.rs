@@ -177,14 +177,18 @@ pub fn user_side(profile: Profile) -> Result<PathBuf> {
     Ok(paths::netdiag(profile))
 }
 
-/// netdiag and the oracle for a test, at once: alone, the oracle would take its crates with fewer features, and build
-/// each of them once more.
-pub fn with_oracle() -> Result<PathBuf> {
+/// All packages but the kernel side, whatever of them is built: by packages cargo chooses features, and with others it
+/// builds each crate once more.
+pub const EVERYTHING: [&str; 3] = ["--workspace", "--exclude", "netdiag-ebpf"];
+
+/// netdiag, the oracle and all tests, at once and with the same features: each crate is built once. In dev, which takes a
+/// third of the time.
+pub fn for_tests() -> Result<PathBuf> {
     let mut build = cargo();
-    build.args(["build", "--release"]);
-    build.args(["--package", "netdiag-user", "--package", "netdiag-oracle"]);
-    sh::run(&mut build).context("build the user side and the oracle")?;
-    Ok(paths::netdiag(Profile::Release))
+    build.arg("build").args(EVERYTHING);
+    build.args(["--lib", "--bins", "--tests"]);
+    sh::run(&mut build).context("build the user side and the tests")?;
+    Ok(paths::netdiag(Profile::Dev))
 }
 
 /// What a VM is given: netdiag as it is built for this machine, and its init.
@@ -205,7 +209,8 @@ pub fn guest(profile: Profile) -> Result<Guest> {
 
 /// The same with a netdiag that is there.
 pub fn guest_with(netdiag: PathBuf) -> Result<Guest> {
-    let init = statically(&["--package", "netdiag-tests", "--bin", "netdiag-vm-init"])?;
+    let init = ["--package", "netdiag-tests", "--bin", "netdiag-vm-init"];
+    let init = statically(Profile::Dev, &init)?;
     Ok(Guest {
         netdiag,
         init: init.join("netdiag-vm-init"),
@@ -233,18 +238,22 @@ pub fn test(name: &str) -> Result<PathBuf> {
 
 /// netdiag without shared libraries, for machines that have others.
 fn static_binary() -> Result<PathBuf> {
-    let dir = statically(&["--package", "netdiag-user", "--bin", "netdiag"])?;
+    let netdiag = ["--package", "netdiag-user", "--bin", "netdiag"];
+    let dir = statically(Profile::Release, &netdiag)?;
     Ok(dir.join("netdiag"))
 }
 
 /// Returns the folder that the binary is in.
-fn statically(what: &[&str]) -> Result<PathBuf> {
+fn statically(profile: Profile, what: &[&str]) -> Result<PathBuf> {
     let mut build = cargo();
-    build.args(["build", "--release", "--target", HOST]);
+    build.args(["build", "--target", HOST]);
+    if profile == Profile::Release {
+        build.arg("--release");
+    }
     build.args(what);
     build
         .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
     sh::run(&mut build).context("build the static binaries")?;
-    Ok(paths::target().join(HOST).join("release"))
+    Ok(paths::target().join(HOST).join(profile.folder()))
 }

@@ -7,6 +7,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
+    build::Profile,
     paths,
     setup::apt,
     sh::{cargo, is_root, run, say},
@@ -101,7 +102,7 @@ pub fn command(options: &Options) -> Result<ExitCode> {
     }
     if !options.vm.is_empty() {
         build()?;
-        return vm::run_program(&options.vm, &path(), &args(options));
+        return vm::run_program(&options.vm, &path(Profile::Release), &args(options));
     }
     if !is_root() {
         bail!("the oracle makes network namespaces: run it as root");
@@ -119,7 +120,7 @@ const LONGEST: &str = "600";
 /// timeout(1)
 const TOO_LONG: i32 = 124;
 
-/// The samples, for a test that has built it.
+/// The samples, for a test that has built it in dev.
 pub fn sample() -> Result<()> {
     [SAMPLE, OF_RULES, OF_NODES].iter().try_for_each(held)?;
     if !Path::new("/proc/net/xfrm_stat").exists() {
@@ -136,7 +137,10 @@ pub fn sample() -> Result<()> {
 
 fn held(options: &Options) -> Result<()> {
     let mut command = Command::new("timeout");
-    command.arg(LONGEST).arg(path()).args(args(options));
+    command
+        .arg(LONGEST)
+        .arg(path(Profile::Dev))
+        .args(args(options));
     let status = command.status();
     let status = status.context("starting the oracle")?;
     match status.code() {
@@ -149,7 +153,7 @@ fn held(options: &Options) -> Result<()> {
 /// Builds it, and gives the command that runs it.
 fn made(options: &Options) -> Result<Command> {
     build()?;
-    let mut command = Command::new(path());
+    let mut command = Command::new(path(Profile::Release));
     command.args(args(options));
     Ok(command)
 }
@@ -158,8 +162,9 @@ pub fn build() -> Result<()> {
     run(cargo().args(["build", "--release", "-p", "netdiag-oracle"]))
 }
 
-pub fn path() -> PathBuf {
-    paths::target().join("release/netdiag-oracle")
+pub fn path(profile: Profile) -> PathBuf {
+    let folder = paths::target().join(profile.folder());
+    folder.join("netdiag-oracle")
 }
 
 fn args(options: &Options) -> Vec<String> {

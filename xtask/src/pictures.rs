@@ -72,12 +72,16 @@ pub fn write() -> Result<()> {
 }
 
 /// Fails where netdiag no longer prints what a picture shows.
-pub fn check(tally: &mut Tally) {
+pub fn check(built: bool, tally: &mut Tally) {
     const NAME: &str = "pictures";
     if which("tmux").is_none() {
         return tally.skip(NAME, "tmux is not installed");
     }
-    let fresh = build::user_side(Profile::Dev).and_then(|_| PICTURES.iter().try_for_each(is_fresh));
+    let netdiag = match built {
+        true => Ok(()),
+        false => build::user_side(Profile::Dev).map(drop),
+    };
+    let fresh = netdiag.and_then(|()| PICTURES.iter().try_for_each(is_fresh));
     match fresh {
         Ok(()) => tally.pass(NAME),
         Err(error) => tally.fail(NAME, &format!("{error:#}")),

@@ -125,7 +125,13 @@ pub fn command(via: Option<Way>, lines: &[String]) -> Result<ExitCode> {
             (What::Lives, &all),
         ] {
             let names = names.iter().filter(|it| !(ipv6 && **it == IPV4_ALONE));
-            held(&netdiag, what, ipv6, &names.copied().collect::<Vec<_>>())?;
+            let names = names.copied().collect::<Vec<_>>();
+            held(
+                (&netdiag, &oracle::path(Profile::Release)),
+                what,
+                ipv6,
+                &names,
+            )?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -158,7 +164,7 @@ fn in_vms(via: Option<Way>, lines: &[String]) -> Result<ExitCode> {
             };
             vm::recordings(&guest, &kernel, &forms, &mut tally, &mut keep)?;
             say(&format!("ways {}, under {line}:", what.title()));
-            compare(&folder, what)?;
+            compare(&oracle::path(Profile::Release), &folder, what)?;
         }
     }
     Ok(tally.close())
@@ -195,10 +201,11 @@ fn emptied(within: &Path, what: What) -> Result<PathBuf> {
 
 /// Of some incidents, for a test that has built both, and of what the lab's runs without a fault left in [`healthy`].
 pub fn sample(netdiag: &Path) -> Result<()> {
-    held(netdiag, What::Fails, false, &SOME)?;
-    held(netdiag, What::Fails, true, &SOME_OVER_IPV6)?;
+    let programs = (netdiag, &*oracle::path(Profile::Dev));
+    held(programs, What::Fails, false, &SOME)?;
+    held(programs, What::Fails, true, &SOME_OVER_IPV6)?;
     say("ways where nothing fails:");
-    compare(&healthy(), What::Lives)
+    compare(programs.1, &healthy(), What::Lives)
 }
 
 /// Where the lab keeps what it saw where nothing fails.
@@ -206,18 +213,18 @@ pub fn healthy() -> PathBuf {
     paths::target().join("walked/healthy")
 }
 
-fn held(netdiag: &Path, what: What, ipv6: bool, names: &[&str]) -> Result<()> {
+fn held((netdiag, oracle): (&Path, &Path), what: What, ipv6: bool, names: &[&str]) -> Result<()> {
     let family = if ipv6 { "ipv6" } else { "ipv4" };
     let folder = emptied(Path::new(family), what)?;
     for name in names {
         record(netdiag, name, (what, ipv6), &folder)?;
     }
     say(&format!("ways {}, over {family}:", what.title()));
-    compare(&folder, what)
+    compare(oracle, &folder, what)
 }
 
-fn compare(folder: &Path, what: What) -> Result<()> {
-    let mut command = Command::new(oracle::path());
+fn compare(oracle: &Path, folder: &Path, what: What) -> Result<()> {
+    let mut command = Command::new(oracle);
     if what != What::Fails {
         command.arg("--living");
     }

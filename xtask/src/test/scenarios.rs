@@ -88,7 +88,7 @@ pub fn here(over_ipv6: &[String], full: bool, tally: &mut Tally) -> Result<Vec<S
     });
     let mut child = Command::new("timeout")
         .args(["--kill-after=10", &LIMIT_OF_ALL.as_secs().to_string()])
-        .arg(paths::netdiag(Profile::Release))
+        .arg(paths::netdiag(Profile::Dev))
         .args(["lab", "run", "--all", "--every-form", "--jobs", JOBS])
         .args(["--confirm", "--confirm-ipv6", &over_ipv6.join(",")])
         .args(sampled)

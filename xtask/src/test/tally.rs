@@ -4,7 +4,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::sh::tell;
+use crate::sh::{say, tell};
 
 #[derive(Default, Debug)]
 pub struct Tally {
@@ -13,12 +13,42 @@ pub struct Tally {
     skipped: Vec<String>,
     /// What was done one after the other, and when it began.
     parts: Vec<(&'static str, Instant)>,
+    /// After which nothing that may be left out is begun.
+    limit: Option<Duration>,
 }
 
 impl Tally {
+    /// One that has so much time, where somebody ends it who then counts nothing.
+    pub fn within(limit: Option<Duration>) -> Self {
+        Self {
+            limit,
+            ..Self::default()
+        }
+    }
+
     /// What follows belongs to it, as the time that it takes does.
     pub fn part(&mut self, name: &'static str) {
-        self.parts.push((name, Instant::now()));
+        let now = Instant::now();
+        let begun = self.parts.first().map_or(now, |(_, begun)| *begun);
+        say(&format!(
+            "after{}",
+            took(name, now.saturating_duration_since(begun))
+        ));
+        self.parts.push((name, now));
+    }
+
+    /// Whether there is time for a part that may be left out; it is skipped where there is none.
+    pub fn has_time(&mut self, name: &'static str) -> bool {
+        self.part(name);
+        let (Some(limit), Some((_, begun))) = (self.limit, self.parts.first()) else {
+            return true;
+        };
+        if begun.elapsed() < limit {
+            return true;
+        }
+        let minutes = limit.as_secs() / 60;
+        self.skip(name, &format!("{minutes} minutes had passed before it"));
+        false
     }
 
     pub fn pass(&mut self, name: &str) {
@@ -90,6 +120,16 @@ mod tests {
         let mut tally = Tally::default();
         tally.add(2, vec!["a: b".to_owned()], vec!["c: needs IPIP".to_owned()]);
         assert_eq!(tally.counts(), "2 passed, 1 failed, 1 skipped");
+    }
+
+    #[test]
+    fn what_is_late_is_skipped_and_told() {
+        let mut tally = Tally::within(Some(Duration::ZERO));
+        assert!(!tally.has_time("pairs"));
+        assert_eq!(tally.counts(), "0 passed, 0 failed, 1 skipped");
+        let mut tally = Tally::within(Some(Duration::from_secs(60)));
+        assert!(tally.has_time("pairs"));
+        assert!(Tally::default().has_time("pairs"));
     }
 
     #[test]

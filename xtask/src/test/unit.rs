@@ -165,15 +165,12 @@ fn tell_of(seen: Result<Seen>, skipped: &Path, tally: &mut Tally) {
 /// Black-box tests run the binary that was just built.
 fn command(skipped: &Path) -> Command {
     let mut command = build::cargo();
-    command.args([
-        "test",
-        "--workspace",
-        "--exclude",
-        "netdiag-ebpf",
-        "--no-fail-fast",
-    ]);
     command
-        .env("NETDIAG_BIN", paths::netdiag(Profile::Release))
+        .arg("test")
+        .args(build::EVERYTHING)
+        .arg("--no-fail-fast");
+    command
+        .env("NETDIAG_BIN", paths::netdiag(Profile::Dev))
         .env("PATH", pypi::search_path())
         .env("NETDIAG_SKIPPED", skipped);
     // Snapshots are compared here and never written, whatever the caller's own tests do.

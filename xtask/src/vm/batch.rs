@@ -1,4 +1,6 @@
 //! The lab's scenarios in a VM.
+use std::time::Duration;
+
 use anyhow::Result;
 
 use super::{OUT, frames::Frame, kernels::Kernel, pack, qemu};
@@ -17,6 +19,9 @@ struct Ran {
     file: Vec<u8>,
     code: Option<i32>,
 }
+
+/// One takes half of it under emulation, and one may take as long as there is patience for.
+const USUAL: Duration = Duration::from_secs(80);
 
 /// Emulation is one thread a VM, and this machine has few.
 const JOBS: usize = 2;
@@ -76,7 +81,7 @@ fn each(
         let mut passed = Vec::new();
         let mut count = 0;
         let mut ran = Ran::default();
-        let limit = scenarios::LIMIT.saturating_mul(u32::try_from(left.len())?);
+        let limit = scenarios::LIMIT + USUAL.saturating_mul(u32::try_from(left.len())?);
         let ended = qemu::boot(kernel, &initramfs, Some(limit), &mut |frame| match frame {
             Frame::Stdout(bytes) => ran.stdout.extend(bytes),
             Frame::Stderr(bytes) => ran.stderr.extend(bytes),
