@@ -96,6 +96,7 @@ async fn run_all(args: RunArgs) -> Result<i32> {
     }
     let settings = Settings {
         duration: args.duration,
+        late: args.late,
         confirm: false,
         fix: args.fix || args.every_form,
         record: args.record.clone(),

@@ -279,6 +279,7 @@ impl Session {
         } else if self.counted_at.elapsed() >= COUNT_AGAIN && !self.readings.were_quiet() {
             self.scene.node.counters = self.reader.counters();
             self.scene.node.neighbour_moves = self.reader.neighbour_moves();
+            self.scene.node.changes = self.reader.changes();
             self.counted_at = Instant::now();
         }
         let picture = self.api.picture();

@@ -2,6 +2,7 @@
 //! findings, events, a verdict, the path of one flow, and a verdict of several nodes.
 mod arbiter;
 pub mod causes;
+mod changed;
 mod crowd;
 pub mod diagnoser;
 mod event_diff;
@@ -80,5 +81,6 @@ fn settled(
     needs.extend(causes::rest(facts, &mut findings));
     let cannot_tell = undecided::settle(facts, waiting, needs, &mut findings);
     arbiter::join(&mut findings);
+    changed::tell(facts, &mut findings);
     (findings, cannot_tell)
 }

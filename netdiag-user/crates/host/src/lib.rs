@@ -4,6 +4,7 @@ mod budget;
 pub mod cgroups;
 pub mod counters;
 pub mod gather;
+pub mod journal;
 pub mod link_times;
 pub mod links;
 pub mod listing;

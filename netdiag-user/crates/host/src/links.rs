@@ -278,7 +278,7 @@ fn gre6(tunnel: &mut Tunnel, attribute: &InfoGre6) {
     }
 }
 
-fn address(message: &AddressMessage) -> Option<LinkAddress> {
+pub(super) fn address(message: &AddressMessage) -> Option<LinkAddress> {
     let mut own = None;
     let mut dynamic = false;
     for attribute in &message.attributes {

@@ -46,7 +46,7 @@ fn of_kind(kind: RouteType, most: usize) -> Result<Listed<Route>> {
     Ok(listed)
 }
 
-fn route(message: &RouteMessage) -> Vec<Route> {
+pub(super) fn route(message: &RouteMessage) -> Vec<Route> {
     let Some(kind) = kind(message.header.kind) else {
         return Vec::new();
     };
@@ -165,7 +165,7 @@ pub fn fdb(devices: impl IntoIterator<Item = u32>) -> Result<Listed<Fdb>> {
 }
 
 /// Destination and link-layer address of an entry.
-fn parts(message: &NeighbourMessage) -> (Option<IpAddr>, Option<Vec<u8>>) {
+pub(super) fn parts(message: &NeighbourMessage) -> (Option<IpAddr>, Option<Vec<u8>>) {
     let (mut address, mut lladdr) = (None, None);
     for attribute in &message.attributes {
         match attribute {

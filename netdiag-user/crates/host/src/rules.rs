@@ -50,7 +50,7 @@ pub fn policy_tables(rules: &[PolicyRule]) -> Vec<u32> {
     tables
 }
 
-fn rule(message: &RuleMessage, ipv6: bool) -> PolicyRule {
+pub(super) fn rule(message: &RuleMessage, ipv6: bool) -> PolicyRule {
     let header = &message.header;
     let mut rule = PolicyRule {
         priority: 0,

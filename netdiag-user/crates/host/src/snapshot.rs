@@ -11,6 +11,7 @@ use rtnetlink::Handle;
 
 use super::{
     counters,
+    journal::Journal,
     links::{self, Links},
     listing::{Left, Listed, NODE},
     namespaces,
@@ -22,6 +23,7 @@ use super::{
     sysctl,
 };
 use crate::model::{
+    journal::Change,
     node::{Counters, Link, LinkKind, NeighbourMoves, Node, PodSide},
     roles::{Role, Roles},
     verdict::NotChecked,
@@ -40,6 +42,7 @@ pub struct Reader {
     name: String,
     kernel: String,
     neighbours: Watch,
+    journal: Journal,
     /// Where the namespaces of the last reading are.
     paths: Mutex<Vec<(u32, PathBuf)>>,
     /// Pod sides do not change while the pod lives. The next namespace gets the inode of one that
@@ -75,6 +78,7 @@ impl Reader {
             handle,
             root: root.to_owned(),
             neighbours: Watch::open()?,
+            journal: Journal::open(),
             name: name.map_or(host, str::to_owned),
             kernel: uname.release().to_string_lossy().into_owned(),
             paths: Mutex::default(),
@@ -134,7 +138,10 @@ impl Reader {
             counters: Vec::new(),
             known_as: Vec::new(),
             neighbour_moves: self.neighbour_moves(),
+            changes: Vec::new(),
         };
+        self.journal.seed(&node);
+        node.changes = self.journal.changes();
         (node.pod_sides, node.linkless) = self.sides(&node, &peers, &mut short);
         *lock(&self.paths) = paths(&node, &peers);
         *lock(&self.short) = short;
@@ -159,7 +166,9 @@ impl Reader {
 
     /// What the last reading left out.
     pub fn not_checked(&self) -> Vec<NotChecked> {
-        lock(&self.short).not_checked()
+        let mut all = lock(&self.short).not_checked();
+        all.extend_from_slice(self.journal.not_checked());
+        all
     }
 
     /// Whether there are pods that the next reading is to enter.
@@ -170,6 +179,11 @@ impl Reader {
     /// Neighbours whose link-layer address changed since this was opened.
     pub fn neighbour_moves(&self) -> Vec<NeighbourMoves> {
         self.neighbours.moves()
+    }
+
+    /// What else changed since then.
+    pub fn changes(&self) -> Vec<Change> {
+        self.journal.changes()
     }
 
     /// Counters of the namespaces that the last reading of the node found.

@@ -62,7 +62,7 @@ pub fn read(root: &Path, most: &Most) -> Stack {
 }
 
 /// Nanoseconds of `CLOCK_MONOTONIC`.
-fn now() -> u64 {
+pub fn now() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -43,9 +43,6 @@ impl Cluster {
             root::make(&cluster.dir(), node)?;
         }
         topology::build(&cluster).await?;
-        for step in case.faults(&cluster.plan) {
-            step.apply(&cluster).await?;
-        }
         Ok(cluster)
     }
 

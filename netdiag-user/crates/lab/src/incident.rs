@@ -8,6 +8,7 @@ use futures_util::future::try_join_all;
 use super::case::Case;
 use super::cluster::Cluster;
 use super::guarded::Guarded;
+use super::step::Step;
 use super::timeline::Timeline;
 use super::traffic::Traffic;
 
@@ -24,6 +25,17 @@ impl Incident {
             traffic: Traffic::start(cluster, &case.traffic(&cluster.plan, background))?,
             timelines: case.timelines(&cluster.plan),
         })
+    }
+
+    /// Nothing goes wrong before so long: then these steps are done, and all else happens so much later.
+    pub fn put_off(&mut self, by: Duration, faults: Vec<Step>) {
+        let ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        let all = self.timelines.iter_mut().flat_map(|it| &mut it.steps);
+        all.for_each(|(after, _)| *after += ms);
+        if !faults.is_empty() {
+            let faults = faults.into_iter().map(|step| (ms, step));
+            self.timelines.push(Timeline::once(faults.collect()));
+        }
     }
 
     /// Until then nothing is wrong that could be named.

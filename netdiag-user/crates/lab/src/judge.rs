@@ -8,7 +8,7 @@ use super::case::{Case, Hidden};
 use super::plan::Plan;
 use super::state::Options;
 use crate::model::verdict::{
-    CannotTell, Confidence, Finding, FlowRef, LabResult, Outcome, Severity, Verdict,
+    CannotTell, Confidence, Finding, FlowRef, LabResult, NamedChange, Outcome, Severity, Verdict,
 };
 
 /// The root causes that are bad enough to be named.
@@ -17,6 +17,25 @@ pub fn named(verdict: &Verdict) -> BTreeSet<&str> {
         finding.severity >= Severity::Warning && finding.consequence_of.is_none()
     });
     roots.map(|finding| finding.cause.as_str()).collect()
+}
+
+/// The change that a root names which is nearest to that time.
+pub fn change(verdict: &Verdict, begun: Timestamp) -> NamedChange {
+    let bad = |f: &&Finding| f.severity >= Severity::Warning && f.consequence_of.is_none();
+    let lines = verdict
+        .findings
+        .iter()
+        .filter(bad)
+        .flat_map(|f| &f.evidence);
+    let timed = lines.filter_map(|line| {
+        let time: Timestamp = line.time.as_deref()?.parse().ok()?;
+        Some((time.duration_since(begun).as_secs_f64(), &line.text))
+    });
+    let nearest = timed.min_by(|(a, _), (b, _)| a.abs().total_cmp(&b.abs()));
+    NamedChange {
+        text: nearest.map(|(_, text)| text.clone()),
+        off: nearest.map(|(off, _)| off),
+    }
 }
 
 /// What the run came to; its fault began at that time.
@@ -86,6 +105,7 @@ pub fn judge(case: Case, plan: &Plan, verdict: &Verdict, begun: Timestamp) -> La
         passed,
         commands: Vec::new(),
         fixed: None,
+        change: None,
         // Numbers alone may name it before the traffic does.
         named_after: first.map(|time| time.duration_since(begun).as_secs_f64().max(0.0)),
         wrong,

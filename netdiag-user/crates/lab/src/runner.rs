@@ -16,7 +16,7 @@ use super::diagnosis::{Diagnosis, GRACE, READY, Watch};
 use super::fix;
 use super::guarded::Guarded;
 use super::incident::{self, Incident};
-use super::judge::{judge, named};
+use super::judge::{self, judge, named};
 use super::plan::Node;
 use super::state::Options;
 use super::sys::enter_before_exec;
@@ -35,11 +35,16 @@ const MOST_OF_WAYS: usize = 1 << 20;
 /// node is called healthy by all of them.
 const USUAL: Duration = Duration::from_secs(12);
 
+/// After how much traffic a late fault comes: all that talks has talked by then.
+const LATER: Duration = Duration::from_secs(4);
+
 /// How a run is to be done.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// How long netdiag watches at most.
     pub duration: Option<Duration>,
+    /// The fault comes while netdiag watches and the traffic goes on.
+    pub late: bool,
     /// Then run the commands that are printed to be looked at, while the fault is there.
     pub confirm: bool,
     /// Then apply the fix and look again, where the scenario's can be applied here.
@@ -53,9 +58,13 @@ pub struct Settings {
 /// Runs the scenario and returns the node's verdict, with `lab` filled in. Fails with
 /// [`Skipped`] where this machine cannot host it.
 pub async fn run(case: Case, options: Options, settings: &Settings) -> Result<Verdict> {
-    let cluster = build(case, options.clone()).await?;
+    let cluster = match settings.late {
+        true => whole(case, options.clone()).await?,
+        false => build(case, options.clone()).await?,
+    };
     let node = &cluster.plan.nodes[case.observer(&cluster.plan)];
-    let duration = settings.duration.unwrap_or(USUAL);
+    let later = if settings.late { LATER } else { Duration::ZERO };
+    let duration = settings.duration.unwrap_or(USUAL + later);
     // A node's daemons run for long before anybody looks at it.
     let _daemons = incident::daemons(case, &cluster).await?;
     let mut witnesses = Vec::new();
@@ -74,7 +83,10 @@ pub async fn run(case: Case, options: Options, settings: &Settings) -> Result<Ve
     let mut diagnosis = Diagnosis::start(&cluster, node, &watch)?;
     diagnosis.ready().await?;
     let mut begun = Timestamp::now();
-    let incident = Incident::begin(case, &cluster, false)?;
+    let mut incident = Incident::begin(case, &cluster, false)?;
+    if settings.late {
+        incident.put_off(later, case.faults(&cluster.plan));
+    }
     begun += incident.begins();
     let verdict = incident.beside(&cluster, diagnosis.verdict(duration + GRACE));
     let mut verdict = verdict.await??;
@@ -83,6 +95,9 @@ pub async fn run(case: Case, options: Options, settings: &Settings) -> Result<Ve
     }
     let mut lab = judge(case, &cluster.plan, &verdict, begun);
     lab.ways = ways(&cluster, node);
+    if settings.late && !options.healthy {
+        lab.change = Some(judge::change(&verdict, begun));
+    }
     if settings.confirm && !options.healthy && lab.passed {
         lab.commands = confirm::check(case, &cluster, node, &verdict).await?;
         lab.passed &= lab.commands.iter().all(|it| it.failure.is_none());
@@ -189,6 +204,15 @@ pub async fn exec(case: Case, options: Options, command: &[OsString]) -> Result<
 
 /// Builds the lab unless the scenario has no such form.
 pub async fn build(case: Case, options: Options) -> Result<Cluster> {
+    let cluster = whole(case, options).await?;
+    for step in case.faults(&cluster.plan) {
+        step.apply(&cluster).await?;
+    }
+    Ok(cluster)
+}
+
+/// The same, with nothing wrong in it yet.
+async fn whole(case: Case, options: Options) -> Result<Cluster> {
     if let (true, Some(why)) = (options.ipv6, case.no_ipv6()) {
         bail!(Skipped(why.to_owned()));
     }

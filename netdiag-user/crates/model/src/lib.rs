@@ -16,6 +16,7 @@ pub mod icmp;
 pub mod impostors;
 pub mod index;
 pub mod interception;
+pub mod journal;
 pub mod level;
 pub mod limits;
 pub mod link_filters;

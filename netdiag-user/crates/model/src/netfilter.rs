@@ -118,6 +118,34 @@ pub enum RuleOrigin {
     Unknown,
 }
 
+impl RuleOrigin {
+    /// The chain of nf_tables that it is in.
+    pub fn chain(&self) -> Option<Chain> {
+        match self {
+            Self::Nft { chain, .. } => Some(chain.clone()),
+            Self::Iptables {
+                program,
+                table,
+                chain,
+                ..
+            } => (program.engine() == Engine::IptablesNft).then(|| Chain {
+                family: program.family(),
+                table: table.clone(),
+                chain: chain.clone(),
+            }),
+            Self::Unknown => None,
+        }
+    }
+
+    /// Its number in that table, where it is known.
+    pub fn handle(&self) -> Option<u64> {
+        match self {
+            Self::Nft { handle, .. } => *handle,
+            Self::Iptables { .. } | Self::Unknown => None,
+        }
+    }
+}
+
 /// What is to be listed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Listing {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{address::Prefix, counter_name::CounterName, policy::PolicyRule};
+use super::{address::Prefix, counter_name::CounterName, journal::Change, policy::PolicyRule};
 
 /// What kind of device a link is, as far as netdiag tells kinds apart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -266,6 +266,9 @@ pub struct Node {
     /// Since the run began.
     #[serde(default)]
     pub neighbour_moves: Vec<NeighbourMoves>,
+    /// The same of all else, the earliest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
 }
 
 impl Node {

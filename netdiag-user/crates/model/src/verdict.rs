@@ -21,7 +21,7 @@ use super::{level::Level, own::OwnCost, path::KnownBy, total::add, words::TIME};
 pub use cannot_tell::CannotTell;
 pub use evidence::{Evidence, EvidenceKind, Origin};
 pub use fix::{Fix, NodeFix};
-pub use lab::{CheckedCommand, LabResult};
+pub use lab::{CheckedCommand, LabResult, NamedChange};
 pub use nodes::{Between, LostFlow, NodeRef};
 pub use scope::{Passage, Scope};
 pub use subject::Subject;

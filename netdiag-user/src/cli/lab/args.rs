@@ -75,6 +75,9 @@ pub struct RunArgs {
     /// go away.
     #[arg(long)]
     pub fix: bool,
+    /// Let the fault come while netdiag watches, and tell which change the finding names.
+    #[arg(long, conflicts_with_all = ["exec", "every_form"])]
+    pub late: bool,
     /// Run each with and without its fault, over IPv4 and IPv6; apply fixes.
     #[arg(long, conflicts_with_all = ["healthy", "ipv6"])]
     pub every_form: bool,

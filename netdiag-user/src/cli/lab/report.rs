@@ -160,6 +160,12 @@ fn tell(scenario: &Scenario, options: &Options, outcome: &Outcome) -> Result<()>
             if let Some(fixed) = lab.and_then(|lab| lab.fixed) {
                 after.push_str(if fixed { ", fixed" } else { ", not fixed" });
             }
+            if let Some(change) = lab.and_then(|lab| lab.change.as_ref()) {
+                after.push_str(&match (change.off, &change.text) {
+                    (Some(off), Some(text)) => format!(", change {off:+.1} s: {text}"),
+                    _ => ", no change named".to_owned(),
+                });
+            }
             let tried = lab.map_or(&[][..], |lab| &lab.commands);
             after.push_str(&commands::counted(tried));
             if lab.is_some_and(|lab| lab.passed) {

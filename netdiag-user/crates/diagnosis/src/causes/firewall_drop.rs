@@ -49,6 +49,7 @@ use netdiag_lang::{mark, t};
 use crate::{
     model::{
         gather::{Rule, Want},
+        journal::Thing,
         pod::label,
         services::Service,
         total::Total,
@@ -336,7 +337,12 @@ fn rule_evidence(facts: &Facts<'_>, netns: u32, (rule, computed): (&Rule, bool))
     let mut line = Evidence::new(EvidenceKind::Rule, origin, text);
     line.packets = rule.counted.then_some(rule.packets);
     line.confirm = rule.list().map(|list| facts.node.inside(netns, list));
-    line
+    // The journal is the node's own.
+    let chain = rule.origin.chain().filter(|_| netns == facts.node.netns);
+    line.of(chain.map(|chain| match rule.origin.handle() {
+        Some(handle) => Thing::Rule { chain, handle },
+        None => Thing::Chain { chain },
+    }))
 }
 
 /// Which rule it is; and what is dropped may be rejected for lack of endpoints:

@@ -35,6 +35,7 @@ use netdiag_lang::{mark, t};
 
 use crate::{
     model::{
+        journal::Thing,
         node::RouteKind,
         policy::{Chosen, PolicyRule},
         shell::CommandLine,
@@ -161,7 +162,10 @@ fn rule_evidence(rule: &PolicyRule) -> Evidence {
     let mut line = Evidence::new(EvidenceKind::Rule, Origin::Configured, rule.text());
     let shown = shell!("ip rule show pref {}", rule.priority);
     line.confirm = Some(shown.of_family(rule.ipv6));
-    line
+    line.of([Thing::Policy {
+        ipv6: rule.ipv6,
+        priority: rule.priority,
+    }])
 }
 
 fn fix(facts: &Facts<'_>, worst: &DropGroup<'_>) -> Fix {

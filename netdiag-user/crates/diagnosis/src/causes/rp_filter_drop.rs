@@ -25,6 +25,7 @@
 //! that interface.
 use crate::{
     model::{
+        journal::Thing,
         node::{Route, RouteKind},
         pod::label,
         policy::Packet,
@@ -138,7 +139,8 @@ fn sysctl_evidence(facts: &Facts<'_>, interface: &str) -> Option<Evidence> {
     let mut line = Evidence::new(EvidenceKind::Sysctl, Origin::Configured, text);
     line.at = Some(interface.to_owned());
     line.confirm = Some(shell!("sysctl net.ipv4.conf.all.rp_filter {}", name));
-    Some(line)
+    let both = [name, "net.ipv4.conf.all.rp_filter".to_owned()];
+    Some(line.of(both.map(|sysctl| Thing::Setting { sysctl })))
 }
 
 fn route_evidence(

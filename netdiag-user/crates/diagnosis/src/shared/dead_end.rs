@@ -7,6 +7,7 @@ use netdiag_lang::t;
 use crate::{
     model::{
         address::Prefix,
+        journal::Thing,
         node::Link,
         pod::label,
         shell::CommandLine,
@@ -100,6 +101,10 @@ impl At<'_, '_> {
         }
     }
 
+    fn is_here(&self) -> bool {
+        self.netns == self.facts.node.netns
+    }
+
     fn inside(&self, command: CommandLine) -> CommandLine {
         self.facts.node.inside(self.netns, command)
     }
@@ -157,7 +162,7 @@ impl At<'_, '_> {
 
     fn rule(&self, rule: &Rule) -> Told {
         let (node, priority) = (self.facts.node, rule.priority);
-        let here = self.netns == node.netns;
+        let here = self.is_here();
         let mut known = node.rules.iter().filter(|_| here);
         let known = known.find(|own| of_node::rule(own).as_ref() == Some(rule));
         let text = known.map_or_else(|| priority.to_string(), |known| known.text());
@@ -170,10 +175,15 @@ impl At<'_, '_> {
                 self.destination
             ),
             subject: None,
-            evidence: self.evidence(
-                (EvidenceKind::Rule, t!("policy rule {text}")),
-                (shown, &priority.to_string()),
-            ),
+            evidence: self
+                .evidence(
+                    (EvidenceKind::Rule, t!("policy rule {text}")),
+                    (shown, &priority.to_string()),
+                )
+                .of(here.then_some(Thing::Policy {
+                    ipv6: rule.ipv6,
+                    priority,
+                })),
             fix: Fix {
                 summary: t!("find out who set the policy rule \"{text}\" and delete it"),
                 commands: vec![delete],
@@ -210,10 +220,12 @@ impl At<'_, '_> {
         Told {
             what,
             subject: None,
-            evidence: self.evidence(
-                (EvidenceKind::Route, t!("route {to} of table {table}")),
-                (shown.clone(), &shown_as(to)),
-            ),
+            evidence: self
+                .evidence(
+                    (EvidenceKind::Route, t!("route {to} of table {table}")),
+                    (shown.clone(), &shown_as(to)),
+                )
+                .of(self.is_here().then_some(Thing::Route { to, table })),
             fix: Fix {
                 summary: t!(
                     "find out who set the route {to} of table {table}, and change it or take it away"
@@ -309,10 +321,14 @@ impl At<'_, '_> {
             ),
         };
         Told {
-            evidence: self.evidence(
-                (EvidenceKind::Sysctl, what.clone()),
-                (shell!("sysctl {}", name), &name),
-            ),
+            evidence: self
+                .evidence(
+                    (EvidenceKind::Sysctl, what.clone()),
+                    (shell!("sysctl {}", name), &name),
+                )
+                .of(self.is_here().then(|| Thing::Setting {
+                    sysctl: name.clone(),
+                })),
             subject: None,
             fix: Fix {
                 summary: t!("see who set {name}, and whether it is meant"),

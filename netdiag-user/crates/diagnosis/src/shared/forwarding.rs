@@ -3,6 +3,7 @@ use netdiag_lang::t;
 
 use crate::{
     model::{
+        journal::Thing,
         node::Link,
         verdict::{Evidence, EvidenceKind, Fix, Origin},
     },
@@ -33,7 +34,9 @@ pub fn evidence(facts: &Facts<'_>, name: &str) -> Evidence {
     let mut line = Evidence::new(EvidenceKind::Sysctl, Origin::Configured, text);
     line.at = Some(name.to_owned());
     line.confirm = Some(shell!("sysctl {}", name));
-    line
+    line.of([Thing::Setting {
+        sysctl: name.into(),
+    }])
 }
 
 pub fn fix(names: &[String]) -> Fix {

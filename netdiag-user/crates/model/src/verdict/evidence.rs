@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::confirm;
 use crate::{
+    journal::Thing,
     shell::CommandLine,
-    words::{DIRECTIONS, LIMITS},
+    words::{DIRECTIONS, LIMITS, TIME},
 };
 
 /// Where a line of evidence comes from.
@@ -73,6 +74,10 @@ pub struct Evidence {
     pub reason: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<String>,
+    /// When it happened, of what changed while netdiag watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = TIME))]
+    pub time: Option<String>,
     /// A command that shows the same thing by hand.
     #[serde(flatten, with = "confirm")]
     #[schemars(with = "Option<confirm::Written<'_>>")]
@@ -80,6 +85,9 @@ pub struct Evidence {
     /// Where it was seen, in a verdict of several nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
+    /// What it shows, for finding when that changed.
+    #[serde(skip)]
+    pub shows: Vec<Thing>,
 }
 
 impl Evidence {
@@ -96,8 +104,15 @@ impl Evidence {
             limit_from: None,
             reason: None,
             location: None,
+            time: None,
             confirm: None,
             node: None,
+            shows: Vec::new(),
         }
+    }
+
+    pub fn of(mut self, thing: impl IntoIterator<Item = Thing>) -> Self {
+        self.shows.extend(thing);
+        self
     }
 }

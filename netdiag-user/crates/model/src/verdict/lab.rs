@@ -21,6 +21,17 @@ pub struct CheckedCommand {
     pub failure: Option<String>,
 }
 
+/// What a finding says of the change that brought it about.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NamedChange {
+    /// Nothing where none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Seconds from the fault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub off: Option<f64>,
+}
+
 /// What `lab run` adds to the verdict.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LabResult {
@@ -43,6 +54,9 @@ pub struct LabResult {
     /// Seconds from the fault to the cause's first naming.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub named_after: Option<f64>,
+    /// Where the fault came while netdiag watched: the change that a root names, and how many seconds it is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<NamedChange>,
     /// What of the verdict is other than wanted, for a person.
     #[serde(skip)]
     pub wrong: Vec<String>,

@@ -22,7 +22,7 @@ pub enum Kind {
 use self::Kind::{Kernel, Label, Name, Release, Setting, Text, Time};
 
 /// A member that is new stands here after somebody thought about it; until then it is a name.
-const PLACES: [(&str, &str, Kind); 166] = [
+const PLACES: [(&str, &str, Kind); 173] = [
     ("Address", "broadcast", Text),
     ("Address", "peer", Text),
     ("AtLink", "program", Name),
@@ -50,6 +50,7 @@ const PLACES: [(&str, &str, Kind); 166] = [
     ("Destination", "owner", Name),
     ("Destination", "source", Text),
     ("Device", "name", Name),
+    ("Doer", "name", Name),
     ("Doubt", "OtherPod", Name),
     ("EtcdMember", "answer", Text),
     ("EtcdMember", "credentials", Text),
@@ -172,6 +173,12 @@ const PLACES: [(&str, &str, Kind); 166] = [
     ("Shown", "File", Text),
     ("SourceNat", "rule", Text),
     ("TcFilter", "kind", Text),
+    ("Thing", "address", Text),
+    ("Thing", "link", Name),
+    ("Thing", "name", Name),
+    ("Thing", "set", Text),
+    ("Thing", "sysctl", Text),
+    ("Thing", "table", Text),
     ("Told", "address", Text),
     ("Told", "by", Text),
     ("Trouble", "Forbidden", Text),

@@ -8,6 +8,8 @@ use super::{
 use crate::{
     model::{
         cluster::{Backend, Cluster, Flannel, Member, Port, Service, Slice, State, Topic, Trouble},
+        journal::{self, Doer, How, Thing},
+        netfilter::{Chain, Family},
         node::{
             Counters, Fdb, Link, LinkAddress, LinkCounters, LinkKind, Neighbour, NeighbourMoves,
             Node, PodSide, Route, RouteKind, Tunnel,
@@ -284,7 +286,66 @@ fn node() -> Node {
             changes: 3,
             returns: Some(1),
         }],
+        changes: journal(),
     }
+}
+
+fn journal() -> Vec<journal::Change> {
+    let family = Family::Inet;
+    let chain = || Chain {
+        family,
+        table: text(),
+        chain: text(),
+    };
+    let things = every! { Thing:
+        Thing::Link { .. } => Thing::Link { name: name() },
+        Thing::Port { .. } => Thing::Port { name: name() },
+        Thing::Address { .. } => Thing::Address {
+            prefix: prefix(),
+            link: name(),
+        },
+        Thing::Route { .. } => Thing::Route {
+            to: prefix(),
+            table: 7,
+        },
+        Thing::Policy { .. } => Thing::Policy {
+            ipv6: false,
+            priority: 100,
+        },
+        Thing::Neighbour { .. } => Thing::Neighbour {
+            address: ip("10.20.30.60"),
+            link: name(),
+        },
+        Thing::Forwarding { .. } => Thing::Forwarding {
+            lladdr: MAC.into(),
+            link: name(),
+        },
+        Thing::Setting { .. } => Thing::Setting { sysctl: text() },
+        Thing::Table { .. } => Thing::Table {
+            family,
+            table: text(),
+        },
+        Thing::Chain { .. } => Thing::Chain { chain: chain() },
+        Thing::Rule { .. } => Thing::Rule {
+            chain: chain(),
+            handle: 7,
+        },
+        Thing::Set { .. } => Thing::Set {
+            family,
+            table: text(),
+            set: text(),
+        },
+    };
+    let change = |of| journal::Change {
+        at: 1,
+        of,
+        how: How::Appeared,
+        by: Some(Doer {
+            name: name(),
+            pid: 7,
+        }),
+    };
+    things.into_iter().map(change).collect()
 }
 
 fn pod() -> Pod {

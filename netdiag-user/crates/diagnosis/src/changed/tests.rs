@@ -1,0 +1,123 @@
+use super::*;
+use crate::{
+    model::{
+        journal::Doer,
+        netfilter::{Chain, Family},
+        node::Node,
+        observation::Observation,
+        verdict::{Confidence, Origin},
+    },
+    testing::{POD, died, overlay_node, tcp, with_facts},
+};
+
+const LOST: u64 = 5_000_000_000;
+
+fn change(at: u64, of: Thing, how: How) -> Change {
+    Change {
+        at,
+        of,
+        how,
+        by: None,
+    }
+}
+
+fn route(to: &str) -> Thing {
+    Thing::Route {
+        to: to.parse().expect("a prefix"),
+        table: 254,
+    }
+}
+
+/// What is told of a finding with that line of evidence.
+fn told(changes: Vec<Change>, line: Evidence) -> Vec<String> {
+    let flow = tcp("172.20.1.5", "172.20.2.9", 443);
+    let mut lost = died(flow, ("IP_INNOROUTES", "ip_error"), POD, 4);
+    (lost.1.first, lost.1.last) = (LOST, LOST + 1_000_000_000);
+    let observation = Observation {
+        drops: vec![lost],
+        now: 9_000_000_000,
+        ..Observation::default()
+    };
+    let node = Node {
+        changes,
+        ..overlay_node(1450, 1450, 1500)
+    };
+    let mut finding = Finding::new(
+        "no-route",
+        Severity::Warning,
+        Confidence::Confirmed,
+        String::new(),
+    );
+    finding.evidence.push(line);
+    finding.scope.add_key(&flow);
+    with_facts(&node, &observation, |facts| {
+        tell(facts, std::slice::from_mut(&mut finding));
+    });
+    let lines = finding.evidence.iter().skip(1);
+    lines.map(|line| line.text.clone()).collect()
+}
+
+fn line(kind: EvidenceKind) -> Evidence {
+    Evidence::new(kind, Origin::Configured, "")
+}
+
+#[test]
+fn the_last_change_of_what_packets_go_by_is_told() {
+    let vanished = |at, to| change(at, route(to), How::Vanished);
+    let changes = vec![
+        vanished(1_000_000_000, "172.20.2.0/24"),
+        vanished(3_000_000_000, "172.20.2.0/24"),
+        vanished(3_500_000_000, "172.20.3.0/24"),
+        vanished(7_000_000_000, "172.20.0.0/16"),
+    ];
+    let told = told(changes.clone(), line(EvidenceKind::Route));
+    let [one] = told.as_slice() else {
+        panic!("{told:?}");
+    };
+    assert!(one.contains("172.20.2.0/24 of table 254 vanished"), "{one}");
+    assert!(one.ends_with("2.0 s before the first loss"), "{one}");
+    assert!(self::told(changes, line(EvidenceKind::Socket)).is_empty());
+}
+
+#[test]
+fn whoever_set_a_rule_is_told() {
+    let chain = || Chain {
+        family: Family::Inet,
+        table: "filter".into(),
+        chain: "forward".into(),
+    };
+    let rule = |handle| Thing::Rule {
+        chain: chain(),
+        handle,
+    };
+    let mut set = change(4_000_000_000, rule(7), How::Appeared);
+    set.by = Some(Doer {
+        name: "fire\u{1b}walld".into(),
+        pid: 812,
+    });
+    let shown = |thing| told(vec![set.clone()], line(EvidenceKind::Rule).of([thing]));
+    let told = shown(rule(7));
+    assert!(
+        told[0].contains("rule 7 of inet filter forward appeared"),
+        "{told:?}"
+    );
+    assert!(told[0].contains("(process 812), 1.0 s before"), "{told:?}");
+    assert!(!told[0].contains('\u{1b}'), "{told:?}");
+    assert_eq!(shown(Thing::Chain { chain: chain() }).len(), 1);
+    assert!(shown(rule(8)).is_empty());
+}
+
+#[test]
+fn a_link_that_is_beside_is_none() {
+    let down = |name: &str| {
+        let of = Thing::Link { name: name.into() };
+        vec![change(4_000_000_000, of, How::Down)]
+    };
+    let mut shown = line(EvidenceKind::Link);
+    shown.at = Some("eth0".into());
+    assert_eq!(told(down("eth0"), shown.clone()).len(), 1);
+    assert!(told(down("eth1"), shown).is_empty());
+    let mut lost = line(EvidenceKind::Drop);
+    lost.at = Some("eth0".into());
+    assert!(told(down("eth0"), lost).is_empty(), "where it died");
+}

@@ -1,0 +1,172 @@
+//! The journal of what changes in a node's network while it is watched: what the kernel tells by netlink to everybody who
+//! listens (rtnetlink(7), and nf_tables' own group), with the moment and, of nf_tables, who did it.
+//!
+//! Other users' pods churn, agents write thousands of rules at a time: each kind of thing has its room, in which the
+//! oldest makes way.
+mod kept;
+mod netfilter;
+mod routing;
+
+use std::{
+    io,
+    os::fd::AsRawFd,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use netdiag_lang::{english, mark};
+use rtnetlink::{
+    MulticastGroup,
+    sys::{AsyncSocket, AsyncSocketExt, TokioSocket, protocols::NETLINK_ROUTE},
+};
+use tokio::task::JoinHandle;
+
+use crate::{
+    gather::nfnetlink::NETLINK_NETFILTER,
+    model::{journal::Change, node::Node, verdict::NotChecked},
+    sys::socket,
+};
+use kept::Kept;
+use netfilter::Batch;
+use routing::Routing;
+
+/// What may wait to be heard, in bytes: an agent may replace a whole table at once.
+const ROOM: i32 = 2 << 20;
+/// NFNLGRP_NFTABLES (include/uapi/linux/netfilter/nfnetlink.h).
+const NFTABLES: u32 = 7;
+const GROUPS: [MulticastGroup; 10] = [
+    MulticastGroup::Link,
+    MulticastGroup::Neigh,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv4Rule,
+    MulticastGroup::Ipv6Rule,
+    MulticastGroup::Ipv4Netconf,
+    MulticastGroup::Ipv6Netconf,
+];
+
+/// Notes what changes from when it was opened until it is dropped.
+pub struct Journal {
+    shared: Arc<Mutex<Shared>>,
+    tasks: Vec<JoinHandle<()>>,
+    /// What is not heard.
+    deaf: Vec<NotChecked>,
+}
+
+type Read = fn(&mut Shared, &[u8], u64);
+
+#[derive(Default)]
+struct Shared {
+    kept: Kept,
+    routing: Routing,
+    batch: Batch,
+}
+
+impl Journal {
+    /// Listens in the namespace of the calling thread. Must be called within a tokio runtime.
+    pub fn open() -> Self {
+        let mut journal = Self {
+            shared: Arc::default(),
+            tasks: Vec::new(),
+            deaf: Vec::new(),
+        };
+        let groups = GROUPS.map(|group| group as u32);
+        let routing = (NETLINK_ROUTE, groups.as_slice());
+        journal.hear(
+            mark!("changes of links, routes and neighbours"),
+            routing,
+            Shared::routing,
+        );
+        let netfilter = (NETLINK_NETFILTER, [NFTABLES].as_slice());
+        journal.hear(
+            mark!("changes of nf_tables' rules"),
+            netfilter,
+            Shared::netfilter,
+        );
+        journal
+    }
+
+    fn hear(&mut self, what: &'static str, (protocol, groups): (isize, &[u32]), read: Read) {
+        match listen(protocol, groups) {
+            Ok(socket) => self.tasks.push(hear(socket, self.shared.clone(), read)),
+            Err(error) => {
+                let why = english!("listening to netlink failed: {error}");
+                self.deaf.push(NotChecked::new(what, why));
+            }
+        }
+    }
+
+    /// What is not heard, and why.
+    pub fn not_checked(&self) -> &[NotChecked] {
+        &self.deaf
+    }
+
+    /// What is there is no news.
+    pub fn seed(&self, node: &Node) {
+        lock(&self.shared).routing.seed(node);
+    }
+
+    /// What changed so far, in the order in which it did.
+    pub fn changes(&self) -> Vec<Change> {
+        lock(&self.shared).kept.changes()
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Shared {
+    fn routing(&mut self, datagram: &[u8], now: u64) {
+        let kept = &mut self.kept;
+        self.routing
+            .read(datagram, now, &mut |change| kept.add(change));
+    }
+
+    fn netfilter(&mut self, datagram: &[u8], now: u64) {
+        let kept = &mut self.kept;
+        self.batch
+            .read(datagram, now, &mut |change| kept.add(change));
+    }
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn listen(protocol: isize, groups: &[u32]) -> io::Result<TokioSocket> {
+    let mut socket = TokioSocket::new(protocol)?;
+    socket.socket_mut().bind_auto()?;
+    let fd = socket.as_raw_fd();
+    if let Err(error) = socket::set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, ROOM) {
+        log::debug!("a larger netlink buffer: {error}");
+    }
+    for group in groups {
+        socket.socket_mut().add_membership(*group)?;
+    }
+    Ok(socket)
+}
+
+/// Hands each datagram to `read`, with the moment at which it came.
+fn hear(socket: TokioSocket, shared: Arc<Mutex<Shared>>, read: Read) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        loop {
+            match socket.recv_from_full().await {
+                // Who has the right may send to this socket, too.
+                Ok((_, from)) if from.port_number() != 0 => {}
+                Ok((datagram, _)) => read(&mut lock(&shared), &datagram, super::stack::now()),
+                // An overrun is told once, and what comes after it is heard.
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    log::debug!("more changes than could be heard");
+                }
+                Err(error) => {
+                    log::debug!("changes are not heard any more: {error}");
+                    return;
+                }
+            }
+        }
+    })
+}
