@@ -346,6 +346,8 @@ pub struct Frame {
     pub vlan: Option<Vlan>,
     /// The one behind it.
     pub inner: Option<Vlan>,
+    /// The outer one is among the frame's bytes, where the one before it was taken away since it came in.
+    pub written: bool,
 }
 
 impl Frame {
@@ -357,6 +359,7 @@ impl Frame {
             to,
             vlan,
             inner,
+            written: false,
         }
     }
 
@@ -369,6 +372,7 @@ impl Frame {
         Ok(Self {
             vlan,
             inner,
+            written: false,
             ..self
         })
     }
@@ -379,6 +383,15 @@ impl Frame {
         Self {
             vlan,
             inner,
+            written: vlan.is_some(),
+            ..self
+        }
+    }
+
+    /// As a device takes it: its outer tag beside it (`skb_vlan_untag`).
+    pub(crate) fn taken(self) -> Self {
+        Self {
+            written: false,
             ..self
         }
     }
@@ -390,7 +403,8 @@ impl Frame {
 
     /// Of those that the kernel has in the frame itself, not beside it (`skb->vlan_tci`).
     pub(crate) fn tags_inside(&self) -> u32 {
-        self.inner.map_or(0, |_| TAG)
+        let outer = self.vlan.filter(|_| self.written);
+        TAG * [outer, self.inner].iter().flatten().count() as u32
     }
 }
 

@@ -305,6 +305,7 @@ impl<'w> Walker<'w> {
         (frame, to): (Frame, To),
         packet: Packet,
     ) -> Going<'w> {
+        let frame = frame.taken();
         self.came(walk, space, device, packet)?;
         if let Some(tag) = frame.vlan
             && let Some(inside) = vlan::device(space, device, tag)?

@@ -25,7 +25,7 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 81] = kept![
+pub const KEPT: [Kept; 83] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-bridge-makes-a-tunnels-sum",
     "a-bridge-that-takes-all-forgets-connections",
@@ -43,6 +43,7 @@ pub const KEPT: [Kept; 81] = kept![
     "a-question-by-whom-is-given-up-is-lost",
     "a-size-is-noted-in-the-tunnels-table",
     "a-size-is-noted-without-ports",
+    "a-tag-of-the-other-kind-is-among-a-bridges-bytes",
     "a-tunnel-by-a-prefix-of-loopbacks",
     "a-tunnel-by-loopback",
     "a-tunnel-to-itself",
@@ -55,6 +56,7 @@ pub const KEPT: [Kept; 81] = kept![
     "an-error-led-back-to-loopbacks-address",
     "an-error-teaches-whom-a-question-waits-for",
     "an-ipvlan-tells-of-no-way",
+    "an-ipvlan-tells-of-no-way-anew",
     "an-object-of-no-use-ends-its-network",
     "an-object-that-leads-nowhere",
     "an-own-address-after-its-route",

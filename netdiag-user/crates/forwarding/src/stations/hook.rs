@@ -349,7 +349,12 @@ impl<'w> Walker<'w> {
                 return Err(Unknown::NotModelled(what.into()));
             }
             Decision::No(no) => {
-                self.refuse(walk, space, no, *packet)?;
+                // Of this way a device that shares the link tells nobody.
+                let turned = Packet {
+                    decided: Decided::Turned,
+                    ..*packet
+                };
+                self.refuse(walk, space, no, turned)?;
                 return Ok(None);
             }
             Decision::Onward { route, hops } => return Ok(Some((route, hops))),
