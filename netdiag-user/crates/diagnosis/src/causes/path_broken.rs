@@ -7,12 +7,19 @@
 //! a sysctl. At one of them it says no. It often says so nowhere: a packet whose source is an address of the node itself
 //! is thrown away as forged, a frame of a VLAN that a port is not in is thrown away without a word.
 //!
+//! Or it lets the packet go by another way than who waits for it expects: an answer by the uplink of the default route,
+//! though the question came by a second one, or a packet by one uplink with the address of another. Routers that filter
+//! by source, and firewalls that track connections, drop those.
+//!
 //! # Signals
 //! Gathered: the state of the network namespaces that the packets come from, pass and are for. The packets' way is
 //! computed from it, as the kernel goes. Observed: drops for a reason and in a function that belong to the station where
 //! that way ends, in the namespace where it ends, at least three packets over two seconds, and nothing of them got
 //! through or was seen any further. Of a neighbour that does not answer: whoever has its address hears the question and
 //! may not answer it.
+//!
+//! Observed of what left by another uplink: the question at the one, the answer at the other, at least three questions
+//! over three seconds, and nobody who was answered so went on.
 //!
 //! Where other packets pass that very step although they should not, as computed, the step is not believed, and nothing is
 //! told of it.
@@ -28,6 +35,8 @@
 //!
 //! # Fix
 //! The finding names the one thing at which the way ends, and the smallest change to it. Find out who set it.
+mod turned;
+
 use netdiag_lang::{mark, t};
 
 use crate::{
@@ -82,6 +91,8 @@ pub fn evaluate(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
     }
     let found: Vec<Finding> = all.into_iter().map(|one| finding(facts, one)).collect();
     findings.extend(found);
+    let turned = turned::evaluate(facts, findings);
+    findings.extend(turned);
 }
 
 /// What the state would tell of the rest of them, where it is not there yet.

@@ -340,7 +340,7 @@ impl At<'_, '_> {
 }
 
 /// As iproute2 prints it.
-fn shown_as(to: Prefix) -> String {
+pub fn shown_as(to: Prefix) -> String {
     match to.length {
         0 => "default".to_owned(),
         _ => to.address.to_string(),

@@ -27,21 +27,20 @@ mod next_hops;
 mod owed;
 mod passages;
 mod strays;
+mod turn;
 
 use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_lang::t;
 
-use self::{
-    candidates::{Candidate, candidates},
-    next_hops::Ways,
-    owed::Owed,
-};
+pub use self::{candidates::Candidate, turn::Turn};
+use self::{candidates::candidates, next_hops::Ways, owed::Owed};
 use crate::{
     model::{
         address::endpoint,
         flow,
         gather::Want,
+        node::{Link, LinkKind},
         pod::label,
         roles::Role,
         verdict::{Finding, PodRole, Severity, Unexplained},
@@ -86,6 +85,23 @@ pub fn is_clusters(facts: &Facts<'_>, address: IpAddr) -> bool {
 /// What of this node's own and its pods' packets it drops on their way, again and again.
 pub fn dropped<'f>(facts: &'f Facts<'_>) -> Vec<DropGroup<'f>> {
     drops::patterns(facts)
+}
+
+/// What left otherwise than who asked expects, though nobody is seen to be answered so, and that no finding tells.
+pub fn turned<'f>(facts: &Facts<'f>, findings: &[Finding]) -> Vec<(Candidate, Turn<'f>)> {
+    let uplinks = |l: &&Link| facts.role(l) == Some(Role::Uplink) && l.kind != LinkKind::Loopback;
+    if facts.node.links.iter().filter(uplinks).count() < 2 {
+        return Vec::new();
+    }
+    let mut all = candidates(facts);
+    all.retain(|c| left(c) && !explained(facts, c, findings));
+    let turned = all.into_iter().filter_map(|candidate| {
+        let turn = Turn::of(facts, &candidate)?;
+        Some((candidate, turn))
+    });
+    turned
+        .filter(|(_, turn)| !turn.is_fine_for_others(facts))
+        .collect()
 }
 
 /// Where a masquerade makes another flow of them, conntrack tells which; and whether anybody takes

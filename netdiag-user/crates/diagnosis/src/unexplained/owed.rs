@@ -9,16 +9,10 @@ use std::{
 
 use netdiag_lang::t;
 
-use super::Candidate;
+use super::{Candidate, turn::Turn};
 use crate::{
     model::{
-        cluster::Topic,
-        flow::ends,
-        node::{Link, LinkKind},
-        pod::label,
-        roles::Role,
-        source_nat::Leaving,
-        verdict::PodRole,
+        cluster::Topic, flow::ends, pod::label, roles::Role, source_nat::Leaving, verdict::PodRole,
     },
     pipeline::facts::{Facts, HopFlow},
     shared::{losses, overlay, pod_networks, services},
@@ -45,8 +39,7 @@ impl<'f, 'a> Owed<'f, 'a> {
         let silent = candidate.asked > 0 || !self.is_heard(candidate);
         let clusters = silent.then(|| other_end(facts, candidate)).flatten();
         clusters
-            .or_else(|| other_link(facts, candidate))
-            .or_else(|| foreign_source(facts, candidate))
+            .or_else(|| Turn::of(facts, candidate).map(Turn::text))
             .or_else(|| untranslated(facts, candidate))
     }
 
@@ -135,52 +128,6 @@ pub(super) fn clusters(facts: &Facts<'_>, address: IpAddr) -> Option<String> {
         Some(t!(
             "{address} is in {network}, a network like that of this node's pods"
         ))
-    })
-}
-
-/// The request came in by one uplink, and the answer leaves by another.
-fn other_link(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
-    let last = candidate.last.as_ref().filter(|_| candidate.answers)?;
-    let requests = facts.journeys().get(&last.flow().reversed())?;
-    let uplink = |h: &&&HopFlow| h.role == Some(Role::Uplink) && !h.egress();
-    let came: Vec<&HopFlow> = requests.hops.iter().filter(uplink).copied().collect();
-    let by = came.first()?;
-    let out = facts.link(last.key.ifindex)?;
-    let same = |h: &&HopFlow| facts.link(h.key.ifindex).is_none_or(|l| are_one(l, out));
-    let other = last.role == Some(Role::Uplink) && !came.iter().any(same);
-    other.then(|| {
-        t!(
-            "the request came in by {} and the answer leaves by {}",
-            by.interface,
-            last.interface
-        )
-    })
-}
-
-/// One is a VLAN or a port of the other.
-fn are_one(one: &Link, other: &Link) -> bool {
-    // The number of a veth's other end may be one of another namespace.
-    let below = |l: &Link| [l.link.filter(|_| l.kind == LinkKind::Vlan), l.master];
-    one.index == other.index
-        || below(one).contains(&Some(other.index))
-        || below(other).contains(&Some(one.index))
-}
-
-/// It left with an address that belongs to another uplink: whoever filters by source drops it there.
-fn foreign_source(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
-    let last = candidate.last.as_ref()?;
-    let (source, _) = ends(last.flow());
-    let out = facts.link(last.key.ifindex).filter(|_| last.plain())?;
-    let has = |l: &&Link| l.addresses.iter().any(|a| a.prefix.address == source);
-    let owner = facts.node.links.iter().find(has)?;
-    let uplink = |l: &Link| facts.role(l) == Some(Role::Uplink) && l.kind != LinkKind::Loopback;
-    let other = uplink(owner) && uplink(out) && !are_one(owner, out);
-    other.then(|| {
-        t!(
-            "it left by {} with the source {source}, which is the address of {}",
-            out.name,
-            owner.name
-        )
     })
 }
 

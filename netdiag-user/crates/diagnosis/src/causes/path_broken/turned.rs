@@ -1,0 +1,262 @@
+//! Answers that leave by another uplink than the question came by, and packets that leave one with the address of
+//! another: as far as this node goes, they are gone; whoever tracks connections or filters by source drops them.
+use std::net::IpAddr;
+
+use netdiag_lang::t;
+
+use super::ID;
+use crate::{
+    model::{
+        address::Prefix,
+        flow,
+        journal::Thing,
+        node::{Link, Neighbour, Route, RouteKind},
+        policy::{Action, Packet},
+        shell::CommandLine,
+        total::Total,
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
+    },
+    pipeline::facts::Facts,
+    shared::dead_end::shown_as,
+    shell,
+    unexplained::{self, Candidate, Turn},
+};
+
+/// Conversations that a finding names.
+const FLOWS: usize = 10;
+/// The first table that nobody may have for something else.
+const TABLE: u32 = 100;
+
+/// What goes one wrong way.
+struct Turned<'a> {
+    turn: Turn<'a>,
+    worst: Candidate,
+    others: Vec<Candidate>,
+}
+
+/// A finding about the pair of links that most of what these leave untold goes by.
+pub fn evaluate(facts: &Facts<'_>, findings: &[Finding]) -> Option<Finding> {
+    let mut all: Vec<Turned<'_>> = Vec::new();
+    for (candidate, turn) in unexplained::turned(facts, findings) {
+        match all.iter_mut().find(|one| one.turn == turn) {
+            Some(one) => one.others.push(candidate),
+            None => all.push(Turned {
+                turn,
+                worst: candidate,
+                others: Vec::new(),
+            }),
+        }
+    }
+    all.into_iter()
+        .max_by_key(|one| (one.others.len(), one.worst.asked))
+        .map(|one| one.finding(facts))
+}
+
+impl Turned<'_> {
+    fn all(&self) -> impl Iterator<Item = &Candidate> {
+        std::iter::once(&self.worst).chain(&self.others)
+    }
+
+    /// As the tables are asked for it: before what it leaves as is made of it.
+    fn decided(&self, facts: &Facts<'_>) -> Packet {
+        let worst = &self.worst;
+        let server = worst.leg.map_or(worst.server, |leg| flow::ends(&leg).1);
+        let (source, destination) = match worst.answers {
+            true => (server, worst.client),
+            false => (worst.client, server),
+        };
+        facts.from_to(source, destination)
+    }
+
+    fn route<'f>(&self, facts: &Facts<'f>) -> Option<&'f Route> {
+        let left = self.turn.left();
+        let route = facts.way(&self.decided(facts));
+        route.filter(|r| r.kind == RouteKind::Unicast && r.oif == Some(left.index))
+    }
+
+    fn finding(&self, facts: &Facts<'_>) -> Finding {
+        let worst = &self.worst;
+        let (owed, left) = (&self.turn.owed().name, &self.turn.left().name);
+        let asked: u64 = self.all().map(|c| c.asked.max(c.retransmits)).total();
+        let refer = worst.refer();
+        let by = self.route(facts).map_or_else(String::new, |route| {
+            t!(
+                " (route {} of table {})",
+                shown_as(route.destination),
+                route.table
+            )
+        });
+        let summary = match self.turn {
+            Turn::Link { .. } => t!(
+                "{} asks {} {} by {owed}, and the answers leave by {left}{by}: {asked} packets, none of the answers gets there",
+                worst.client,
+                refer.protocol,
+                refer.destination
+            ),
+            Turn::Source { source, .. } => t!(
+                "what asks {} {} leaves by {left}{by} with {source}, an address of {owed}: {asked} packets, none answered",
+                refer.protocol,
+                refer.destination
+            ),
+        };
+        let mut finding = Finding::new(ID, Severity::Warning, Confidence::Suspected, summary);
+        finding.evidence = self.evidence(facts);
+        finding.flows = self.all().take(FLOWS).map(Candidate::refer).collect();
+        for candidate in self.all() {
+            for (client, server) in candidate.ends() {
+                finding.scope.add(candidate.protocol, (client, 0), server);
+            }
+        }
+        let pods = [
+            facts.pod(worst.client, PodRole::Source),
+            facts.pod(flow_server(worst), PodRole::Server),
+        ];
+        finding.pods = pods.into_iter().flatten().collect();
+        finding.about.push(worst.server);
+        let first = self.all().map(|c| c.first).min();
+        let last = self.all().filter_map(|c| Some(c.last.as_ref()?.hop.last));
+        finding.first_seen = facts.clock.text(first.unwrap_or(0));
+        finding.last_seen = facts.clock.text(last.max().unwrap_or(0));
+        finding.fix = self.fix(facts);
+        finding
+    }
+
+    fn evidence(&self, facts: &Facts<'_>) -> Vec<Evidence> {
+        let (owed, left) = (&self.turn.owed().name, &self.turn.left().name);
+        let far = self.worst.far();
+        let mut seen = Evidence::new(EvidenceKind::Route, Origin::Observed, self.turn.text());
+        seen.at = Some(left.clone());
+        seen.direction = Some("egress".into());
+        seen.packets = self.worst.last.as_ref().map(|h| h.hop.packets);
+        seen.confirm = Some(shell!(
+            "timeout 10 tcpdump -c 5 -lnni {v} dst host {}",
+            left,
+            far
+        ));
+        let address = match self.turn {
+            Turn::Source { source, .. } => {
+                let text = t!("{source} is an address of {owed}");
+                let mut line = Evidence::new(EvidenceKind::Link, Origin::Configured, text);
+                let shown = shell!("ip address show to {}", source);
+                line.confirm = Some(shown.showing(&[&source.to_string()]));
+                Some(line)
+            }
+            Turn::Link { .. } => None,
+        };
+        let route = self
+            .route(facts)
+            .map(|route| self.route_evidence(facts, route));
+        [Some(seen), address, route].into_iter().flatten().collect()
+    }
+
+    fn route_evidence(&self, facts: &Facts<'_>, route: &Route) -> Evidence {
+        let (to, table, left) = (route.destination, route.table, &self.turn.left().name);
+        let packet = self.decided(facts);
+        let text = t!(
+            "{} is led by the route {} of table {table}, by {left}",
+            packet.destination,
+            shown_as(to)
+        );
+        let mut line = Evidence::new(EvidenceKind::Route, Origin::Configured, text);
+        let shown = shell!("ip route get {}", packet.destination);
+        let shown = shown.with_names(["from", &packet.source.to_string()]);
+        let came = packet.iif.map(|iif| facts.node.link_name(iif));
+        let shown = match &came {
+            Some(iif) => shown.with_names(["iif", iif]),
+            None => shown,
+        };
+        line.confirm = Some(shown.showing(&[left]));
+        line.at = Some(left.clone());
+        line.of([Thing::Route { to, table }])
+    }
+
+    /// A table of its own for what answers by that address, behind the routes that main has for networks of its own.
+    fn fix(&self, facts: &Facts<'_>) -> Fix {
+        let owed = self.turn.owed();
+        let packet = self.decided(facts);
+        let table = free_table(facts).to_string();
+        let of_family = |command: CommandLine| command.of_family(packet.source.is_ipv6());
+        let route = of_family(shell!("ip route add default"));
+        let gateway = gateway(facts, owed, packet.destination);
+        let route = gateway.map(|gateway| match gateway {
+            Some(gateway) => route.with_names(["via", &gateway.to_string()]),
+            None => route,
+        });
+        let route = route.map(|it| it.with_names(["dev", &owed.name, "table", &table]));
+        let from = Prefix::host(packet.source).to_string();
+        let to = Prefix::host(packet.destination).to_string();
+        let rule = of_family(shell!("ip rule add"))
+            .with_names(["from", &from, "to", &to, "lookup", &table]);
+        let own = facts.owns(packet.source);
+        let summary = match (self.turn, own) {
+            (Turn::Link { came, .. }, true) => t!(
+                "lead the answers of {} back by {}: a policy rule by their source (without \"to\" for all clients, behind one that asks table main with suppress_prefixlength 0)",
+                packet.source,
+                came.name
+            ),
+            (Turn::Link { came, .. }, false) => t!(
+                "lead the answers back by {}: rules see them with the address {}, so for all clients mark the connections that come in by {} (CONNMARK), and lead their answers by that mark",
+                came.name,
+                packet.source,
+                came.name
+            ),
+            (Turn::Source { owner, source, .. }, true) => t!(
+                "lead what {source} sends out by {}: a policy rule by its source; or let the program take another source",
+                owner.name
+            ),
+            (Turn::Source { left, owner, .. }, false) => t!(
+                "lead it out by {}, or translate what leaves by {} to an address of that link",
+                owner.name,
+                left.name
+            ),
+        };
+        Fix {
+            summary,
+            commands: match route {
+                Some(route) => vec![route, rule],
+                // Nobody knows the router there.
+                None => vec![of_family(shell!("ip neighbour show dev {v}", owed.name))],
+            },
+        }
+    }
+}
+
+fn flow_server(candidate: &Candidate) -> IpAddr {
+    candidate
+        .leg
+        .map_or(candidate.server, |leg| flow::ends(&leg).1)
+}
+
+/// By whom that link leads to an address: the router of its default route, else of any, else the only neighbour there;
+/// `Some(None)` where who has the address is on the link himself.
+fn gateway(facts: &Facts<'_>, link: &Link, to: IpAddr) -> Option<Option<IpAddr>> {
+    if link.addresses.iter().any(|a| a.prefix.contains(to)) {
+        return Some(None);
+    }
+    let like = |address: &IpAddr| address.is_ipv6() == to.is_ipv6();
+    let node = facts.node;
+    let by_route = |r: &&Route| r.kind == RouteKind::Unicast && r.oif == Some(link.index);
+    let routes = node.routes.iter().filter(by_route);
+    let routes = routes.filter_map(|r| Some((r.destination.length, r.gateway.filter(like)?)));
+    if let Some((_, router)) = routes.min() {
+        return Some(Some(router));
+    }
+    let there = |n: &&Neighbour| n.ifindex == link.index && !n.failed && n.lladdr.is_some();
+    let there = node.neighbours.iter().filter(there);
+    let mut there = there.map(|n| n.address).filter(like);
+    let only = there.next()?;
+    there.next().is_none().then_some(Some(only))
+}
+
+fn free_table(facts: &Facts<'_>) -> u32 {
+    let used = |table: u32| {
+        let mut routes = facts.node.routes.iter();
+        let mut rules = facts.node.rules.iter();
+        let ruled = rules.any(|rule| rule.action == Action::Table(table));
+        ruled || routes.any(|route| route.table == table)
+    };
+    (TABLE..).find(|table| !used(*table)).unwrap_or(TABLE)
+}
+
+#[cfg(test)]
+mod tests;
