@@ -44,6 +44,14 @@ impl Conversation {
         }
     }
 
+    /// Its other direction.
+    pub fn its_answer(self) -> Self {
+        Self {
+            answer: true,
+            ..self
+        }
+    }
+
     /// As whoever takes it sends it, where it comes as it was seen to.
     pub fn answered(&self, facts: &Facts<'_>) -> FlowKey {
         let sent = facts.legs().translated(&self.first);

@@ -2,6 +2,7 @@
 //! should have gone on.
 use std::net::IpAddr;
 
+use netdiag_common::flow::FlowKey;
 use netdiag_forwarding::{
     Prepared,
     packet::{ICMP, ICMP6},
@@ -68,14 +69,65 @@ impl Facts<'_> {
             Does::Refuses(How::NoNeighbour(next)) => silent(&all, next),
             _ => Some(end),
         });
-        let ends: Vec<Step<'_>> = ends.collect::<Option<_>>()?;
-        let feature = |step: &Step<'_>| Feature::of(prepared.world, step);
+        self.one_end(ends.collect::<Option<_>>()?)
+    }
+
+    /// The one step at which a question ends that nobody answers and of which no drop was seen; where it comes to whom it
+    /// is for, the one at which his answer does. Nothing where it was seen elsewhere than on its way, where others are
+    /// seen to pass that step, or where something of its sender is not known that rules ask for.
+    pub fn silent_end(&self, asked: &FlowKey) -> Option<SilentEnd<'_>> {
+        let prepared = self.prepared();
+        let question = Conversation::of(self, asked);
+        if question.answer {
+            return None;
+        }
+        let there = ways(self, prepared, (question, 0))?;
+        let request = &there.request;
+        let sent = self.legs().translated(&question.first);
+        let flows = [Some(question.first), sent.map(|(flow, _)| flow)];
+        let mut seen = flows.iter().flatten();
+        let on_it = |flow: &FlowKey| {
+            let journey = self.journeys().get(flow);
+            journey.is_none_or(|journey| on(self, journey, &[request]).is_ok())
+        };
+        if !seen.all(on_it) || may_be_marked(prepared.world, request) {
+            return None;
+        }
+        let came = ends(request);
+        let answered = came.iter().all(|step| step.does == Does::Delivers);
+        let back = match answered {
+            true => ways(self, prepared, (question.its_answer(), 0)),
+            false => None,
+        };
+        let way = match &back {
+            Some(back) if back.lacks || back.all.is_empty() => return None,
+            Some(back) => back.all.iter().flat_map(ends).collect(),
+            None => came,
+        };
+        let refused = |step: &&Step<'_>| matches!(step.does, Does::Refuses(_)) && has_counted(step);
+        if !way.iter().all(refused) {
+            return None;
+        }
+        let step = self.one_end(way.into_iter().cloned().collect())?;
+        Some(SilentEnd { step, answered })
+    }
+
+    /// Where all of them are one that nobody is seen to pass.
+    fn one_end<'w>(&'w self, ends: Vec<Step<'w>>) -> Option<Step<'w>> {
+        let world = self.prepared().world;
+        let feature = |step: &Step<'_>| Feature::of(world, step);
         let first = ends.first()?.clone();
         let feature_of_first = feature(&first);
         let one = ends.iter().all(|step| feature(step) == feature_of_first);
         let believed = !self.distrusted.contains(&feature_of_first);
         (one && believed).then_some(first)
     }
+}
+
+/// Where a question ends, or the answer to one that `answered` says comes to whom it is for.
+pub struct SilentEnd<'w> {
+    pub step: Step<'w>,
+    pub answered: bool,
 }
 
 /// Where the question for a neighbour ends, if it does at one step.

@@ -18,6 +18,10 @@
 //! through or was seen any further. Of a neighbour that does not answer: whoever has its address hears the question and
 //! may not answer it.
 //!
+//! Observed of what comes to whom it is for and is not answered: no packet of an answer. The answer's way is computed, and
+//! where it ends at one step within his namespace (no route, one that refuses, a policy rule), that is told: the kernel
+//! makes no packet for it, and drops none.
+//!
 //! Observed of what left by another uplink: the question at the one, the answer at the other, at least three questions
 //! over three seconds, and nobody who was answered so went on.
 //!
@@ -35,14 +39,16 @@
 //!
 //! # Fix
 //! The finding names the one thing at which the way ends, and the smallest change to it. Find out who set it.
+mod silent;
 mod turned;
 
 use netdiag_lang::{mark, t};
 
 use crate::{
     model::{
+        flow,
         gather::{Answer, Want},
-        verdict::{Finding, Severity},
+        verdict::{Finding, PodRole, Severity},
     },
     need::{Need, Strength},
     pipeline::{
@@ -54,7 +60,7 @@ use crate::{
         losses::{self, DropGroup, Standing},
         pod_gateway_silent,
     },
-    unexplained,
+    unexplained::{self, Candidate},
 };
 
 pub const ID: &str = "path-broken";
@@ -65,6 +71,8 @@ pub const TITLE: &str =
 const PATTERNS: usize = 16;
 /// Losses of each, the busiest first.
 const LOSSES: usize = 4;
+/// Conversations that a finding names.
+const FLOWS: usize = 10;
 /// What is over sooner is over before anybody looks at it.
 const SPAN_NS: u64 = 2_000_000_000;
 
@@ -91,6 +99,8 @@ pub fn evaluate(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
     }
     let found: Vec<Finding> = all.into_iter().map(|one| finding(facts, one)).collect();
     findings.extend(found);
+    let silent = silent::evaluate(facts, findings);
+    findings.extend(silent);
     let turned = turned::evaluate(facts, findings);
     findings.extend(turned);
 }
@@ -187,6 +197,34 @@ fn finding(facts: &Facts<'_>, ended: Ended<'_>) -> Finding {
     }
     finding.fix = told.fix;
     finding
+}
+
+/// What a finding tells of who asks in vain.
+fn conversations(facts: &Facts<'_>, finding: &mut Finding, all: &[&Candidate]) {
+    let named = all.iter().take(FLOWS);
+    finding.flows = named.map(|candidate| candidate.refer()).collect();
+    for candidate in all {
+        for (client, server) in candidate.ends() {
+            finding.scope.add(candidate.protocol, (client, 0), server);
+        }
+    }
+    let named = all.iter().take(FLOWS);
+    let pods = named.flat_map(|candidate| {
+        let asked = candidate.leg.map(|leg| flow::ends(&leg).1);
+        let server = asked.unwrap_or(candidate.server);
+        [
+            facts.pod(candidate.client, PodRole::Source),
+            facts.pod(server, PodRole::Server),
+        ]
+    });
+    finding.pods = pods.flatten().collect();
+    finding.pods.sort();
+    finding.pods.dedup();
+    finding.about = all.iter().map(|candidate| candidate.server).collect();
+    let first = all.iter().map(|candidate| candidate.first).min();
+    let last = all.iter().filter_map(|c| Some(c.last.as_ref()?.hop.last));
+    finding.first_seen = facts.clock.text(first.unwrap_or(0));
+    finding.last_seen = facts.clock.text(last.max().unwrap_or(0));
 }
 
 #[cfg(test)]

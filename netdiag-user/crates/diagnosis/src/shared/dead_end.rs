@@ -56,7 +56,8 @@ pub fn of_loss(facts: &Facts<'_>, loss: &Loss) -> Option<Told> {
     told(facts, &facts.dead_end(loss)?)
 }
 
-fn told(facts: &Facts<'_>, step: &Step<'_>) -> Option<Told> {
+/// What is said of one.
+pub fn told(facts: &Facts<'_>, step: &Step<'_>) -> Option<Told> {
     let Does::Refuses(how) = step.does else {
         return None;
     };
@@ -75,7 +76,10 @@ fn told(facts: &Facts<'_>, step: &Step<'_>) -> Option<Told> {
     {
         return Some(own);
     }
-    match step.by? {
+    let Some(by) = step.by else {
+        return (how == How::NoRoute).then(|| at.no_route());
+    };
+    match by {
         way::Subject::Rule(rule) => Some(at.rule(rule)),
         way::Subject::Route(route) => Some(at.route(route)),
         way::Subject::Device(device) => at.device(device),
@@ -160,6 +164,25 @@ impl At<'_, '_> {
         })
     }
 
+    fn no_route(&self) -> Told {
+        let (whose, to) = (self.whose(), self.destination);
+        let what = t!("{whose} has no route to {to}");
+        let mut line = Evidence::new(EvidenceKind::Route, Origin::Configured, what.clone());
+        line.confirm = Some(self.inside(shell!("ip route get {}", to)).failing());
+        let shown = shell!("ip route show").of_family(to.is_ipv6());
+        Told {
+            what,
+            subject: None,
+            evidence: line,
+            fix: Fix {
+                summary: t!(
+                    "give {whose} a route to {to}: find out who sets its routes, and what took that one away"
+                ),
+                commands: vec![self.inside(shown)],
+            },
+        }
+    }
+
     fn rule(&self, rule: &Rule) -> Told {
         let (node, priority) = (self.facts.node, rule.priority);
         let here = self.is_here();
@@ -167,7 +190,20 @@ impl At<'_, '_> {
         let known = known.find(|own| of_node::rule(own).as_ref() == Some(rule));
         let text = known.map_or_else(|| priority.to_string(), |known| known.text());
         let shown = shell!("ip rule show pref {}", priority).of_family(rule.ipv6);
-        let delete = known.map_or_else(|| self.inside(shown.clone()), |known| known.delete());
+        let alone = || {
+            let stack = self.facts.gathered.stack(self.netns);
+            let all = stack.and_then(|stack| stack.rules.some());
+            let same = |r: &&Rule| (r.ipv6, r.priority) == (rule.ipv6, priority);
+            all.is_some_and(|all| all.iter().filter(same).count() == 1)
+        };
+        let delete = match known {
+            Some(known) => known.delete(),
+            None if alone() => {
+                let delete = shell!("ip rule del pref {}", priority);
+                self.inside(delete.of_family(rule.ipv6))
+            }
+            None => self.inside(shown.clone()),
+        };
         Told {
             what: t!(
                 "the policy rule \"{text}\" of {} refuses the way to {}",

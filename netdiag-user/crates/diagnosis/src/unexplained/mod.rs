@@ -44,6 +44,7 @@ use crate::{
         pod::label,
         roles::Role,
         verdict::{Finding, PodRole, Severity, Unexplained},
+        world::Netns,
     },
     pipeline::facts::{Facts, HopFlow},
     shared::{isolation, losses::DropGroup, overlay, published},
@@ -104,6 +105,17 @@ pub fn turned<'f>(facts: &Facts<'f>, findings: &[Finding]) -> Vec<(Candidate, Tu
         .collect()
 }
 
+/// What got no farther than this node without a word of a drop, and that no finding tells.
+pub fn silent(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Candidate> {
+    let mut all = candidates(facts);
+    all.retain(|c| {
+        let asks = c.asked > 0 && !c.answers && c.stray.is_none();
+        let ended = c.dropped.is_some() || c.circles.is_some();
+        asks && !ended && !left(c) && !explained(facts, c, findings)
+    });
+    all
+}
+
 /// Where a masquerade makes another flow of them, conntrack tells which; and whether anybody takes
 /// what comes for the node itself, its sockets.
 pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
@@ -111,6 +123,8 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
     let inside = all.iter().filter(|c| c.dropped.is_none() && !left(c));
     let clients: BTreeSet<IpAddr> = inside.map(|c| c.client).collect();
     let tracked = clients.into_iter().take(NAMED).map(Want::Tracked);
+    let stacks = all.iter().filter(|c| c.dropped.is_none() && !left(c));
+    let stacks: BTreeSet<_> = stacks.flat_map(|c| whose(facts, c)).take(NAMED).collect();
     let elsewhere = all.iter().filter(|c| !facts.owns(c.client));
     let own = elsewhere.map(|c| ((c.server, c.port), c.protocol));
     let leaving = all.iter().filter_map(|c| owed::leaving(facts, c));
@@ -124,7 +138,15 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
         .chain(datagrams::wants(facts))
         .chain(published::wants(facts, own))
         .chain(leaving.into_iter().map(Want::SourceNat))
+        .chain(stacks.into_iter().map(Want::Stack))
         .collect()
+}
+
+/// The namespaces whose state tells where a question or its answer ends.
+fn whose(facts: &Facts<'_>, candidate: &Candidate) -> impl Iterator<Item = Netns> {
+    let ends = [candidate.client, candidate.far()].map(|end| facts.pod_side_of(end));
+    let pods = ends.into_iter().flatten().map(|side| side.netns);
+    std::iter::once(facts.node.netns).chain(pods)
 }
 
 /// What all candidates are told with.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use netdiag_lang::t;
 
-use super::ID;
+use super::{ID, conversations};
 use crate::{
     model::{
         address::Prefix,
@@ -14,7 +14,7 @@ use crate::{
         policy::{Action, Packet},
         shell::CommandLine,
         total::Total,
-        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::Facts,
     shared::dead_end::shown_as,
@@ -22,8 +22,6 @@ use crate::{
     unexplained::{self, Candidate, Turn},
 };
 
-/// Conversations that a finding names.
-const FLOWS: usize = 10;
 /// The first table that nobody may have for something else.
 const TABLE: u32 = 100;
 
@@ -101,22 +99,7 @@ impl Turned<'_> {
         };
         let mut finding = Finding::new(ID, Severity::Warning, Confidence::Suspected, summary);
         finding.evidence = self.evidence(facts);
-        finding.flows = self.all().take(FLOWS).map(Candidate::refer).collect();
-        for candidate in self.all() {
-            for (client, server) in candidate.ends() {
-                finding.scope.add(candidate.protocol, (client, 0), server);
-            }
-        }
-        let pods = [
-            facts.pod(worst.client, PodRole::Source),
-            facts.pod(flow_server(worst), PodRole::Server),
-        ];
-        finding.pods = pods.into_iter().flatten().collect();
-        finding.about.push(worst.server);
-        let first = self.all().map(|c| c.first).min();
-        let last = self.all().filter_map(|c| Some(c.last.as_ref()?.hop.last));
-        finding.first_seen = facts.clock.text(first.unwrap_or(0));
-        finding.last_seen = facts.clock.text(last.max().unwrap_or(0));
+        conversations(facts, &mut finding, &self.all().collect::<Vec<_>>());
         finding.fix = self.fix(facts);
         finding
     }
@@ -219,12 +202,6 @@ impl Turned<'_> {
             },
         }
     }
-}
-
-fn flow_server(candidate: &Candidate) -> IpAddr {
-    candidate
-        .leg
-        .map_or(candidate.server, |leg| flow::ends(&leg).1)
 }
 
 /// By whom that link leads to an address: the router of its default route, else of any, else the only neighbour there;

@@ -1,0 +1,84 @@
+//! Questions that nobody answers, and of which nothing was seen to be dropped: they end at a step of their way, or come
+//! to whom they are for, and his answer does. The kernel is silent where there is no packet yet: an answer that no route
+//! takes is never made.
+use netdiag_lang::t;
+
+use super::{ID, conversations};
+use crate::{
+    model::{
+        total::Total,
+        verdict::{Confidence, Finding, Severity},
+    },
+    pipeline::facts::Facts,
+    shared::dead_end::{self, Told},
+    unexplained::{self, Candidate},
+};
+
+/// Questions of a reading that are held against their ways.
+const QUESTIONS: usize = 16;
+
+struct Silent {
+    told: Told,
+    answered: bool,
+    all: Vec<Candidate>,
+}
+
+/// A finding for each step at which some of these end.
+pub fn evaluate(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Finding> {
+    let mut all: Vec<Silent> = Vec::new();
+    let asked = unexplained::silent(facts, findings).into_iter();
+    for candidate in asked.take(QUESTIONS) {
+        let flow = candidate.last.as_ref().map(|hop| *hop.flow());
+        let Some(end) = flow.and_then(|flow| facts.silent_end(&flow)) else {
+            continue;
+        };
+        let Some(told) = dead_end::told(facts, &end.step) else {
+            continue;
+        };
+        match all.iter_mut().find(|one| one.told == told) {
+            Some(one) => one.all.push(candidate),
+            None => all.push(Silent {
+                told,
+                answered: end.answered,
+                all: vec![candidate],
+            }),
+        }
+    }
+    all.into_iter().map(|one| finding(facts, one)).collect()
+}
+
+fn finding(facts: &Facts<'_>, silent: Silent) -> Finding {
+    let Silent {
+        told,
+        answered,
+        all,
+    } = silent;
+    let asked: u64 = all.iter().map(|c| c.asked).total();
+    let (client, refer) = (all[0].client, all[0].refer());
+    let summary = match answered {
+        true => t!(
+            "{}; so nothing that {} {} answers gets back to {client}, which asked {asked} times",
+            told.what,
+            refer.protocol,
+            refer.destination
+        ),
+        false => t!(
+            "{}; {client} asked {} {} {asked} times, unanswered",
+            told.what,
+            refer.protocol,
+            refer.destination
+        ),
+    };
+    let mut finding = Finding::new(ID, Severity::Warning, Confidence::Confirmed, summary);
+    finding.evidence.push(told.evidence);
+    conversations(facts, &mut finding, &all.iter().collect::<Vec<_>>());
+    if let Some(subject) = told.subject {
+        finding.ties.blame(subject.clone(), told.what);
+        finding.blames(subject);
+    }
+    finding.fix = told.fix;
+    finding
+}
+
+#[cfg(test)]
+mod tests;
