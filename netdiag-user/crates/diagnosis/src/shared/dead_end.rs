@@ -77,7 +77,7 @@ pub fn told(facts: &Facts<'_>, step: &Step<'_>) -> Option<Told> {
         return Some(own);
     }
     let Some(by) = step.by else {
-        return (how == How::NoRoute).then(|| at.no_route());
+        return (how == How::NoRoute).then(|| at.leads_nowhere());
     };
     match by {
         way::Subject::Rule(rule) => Some(at.rule(rule)),
@@ -164,7 +164,7 @@ impl At<'_, '_> {
         })
     }
 
-    fn no_route(&self) -> Told {
+    fn leads_nowhere(&self) -> Told {
         let (whose, to) = (self.whose(), self.destination);
         let what = t!("{whose} has no route to {to}");
         let mut line = Evidence::new(EvidenceKind::Route, Origin::Configured, what.clone());
