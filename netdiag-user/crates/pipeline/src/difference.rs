@@ -99,8 +99,10 @@ impl Facts<'_> {
             true => ways(self, prepared, (question.its_answer(), 0)),
             false => None,
         };
+        // Who answers may mark what he sends, too.
+        let marked = |way: &Walk<'_>| may_be_marked(prepared.world, way);
         let way = match &back {
-            Some(back) if back.lacks || back.all.is_empty() => return None,
+            Some(back) if back.lacks || back.all.iter().any(marked) => return None,
             Some(back) => back.all.iter().flat_map(ends).collect(),
             None => came,
         };

@@ -124,7 +124,7 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
     let clients: BTreeSet<IpAddr> = inside.map(|c| c.client).collect();
     let tracked = clients.into_iter().take(NAMED).map(Want::Tracked);
     let stacks = all.iter().filter(|c| c.dropped.is_none() && !left(c));
-    let stacks: BTreeSet<_> = stacks.flat_map(|c| whose(facts, c)).take(NAMED).collect();
+    let stacks: BTreeSet<_> = stacks.take(NAMED).flat_map(|c| whose(facts, c)).collect();
     let elsewhere = all.iter().filter(|c| !facts.owns(c.client));
     let own = elsewhere.map(|c| ((c.server, c.port), c.protocol));
     let leaving = all.iter().filter_map(|c| owed::leaving(facts, c));

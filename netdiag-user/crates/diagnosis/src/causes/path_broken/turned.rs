@@ -1,6 +1,6 @@
 //! Answers that leave by another uplink than the question came by, and packets that leave one with the address of
 //! another: as far as this node goes, they are gone; whoever tracks connections or filters by source drops them.
-use std::net::IpAddr;
+use std::{cmp::Reverse, net::IpAddr};
 
 use netdiag_lang::t;
 
@@ -35,7 +35,9 @@ struct Turned<'a> {
 /// A finding about the pair of links that most of what these leave untold goes by.
 pub fn evaluate(facts: &Facts<'_>, findings: &[Finding]) -> Option<Finding> {
     let mut all: Vec<Turned<'_>> = Vec::new();
-    for (candidate, turn) in unexplained::turned(facts, findings) {
+    let mut found = unexplained::turned(facts, findings);
+    found.sort_by_key(|(candidate, _)| Reverse(candidate.asked));
+    for (candidate, turn) in found {
         match all.iter_mut().find(|one| one.turn == turn) {
             Some(one) => one.others.push(candidate),
             None => all.push(Turned {
