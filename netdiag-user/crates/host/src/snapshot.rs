@@ -143,6 +143,8 @@ impl Reader {
         self.journal.seed(&node);
         node.changes = self.journal.changes();
         (node.pod_sides, node.linkless) = self.sides(&node, &peers, &mut short);
+        let others = behind_uplinks(&node);
+        node.pod_sides.retain(|side| !others.contains(&side.netns));
         *lock(&self.paths) = paths(&node, &peers);
         *lock(&self.short) = short;
         node.counters = self.counters();
@@ -206,7 +208,9 @@ impl Reader {
         short: &mut Short,
     ) -> (Vec<PodSide>, Vec<PodSide>) {
         let roles = Roles::new(node);
-        let is_pod = |l: &&Link| roles.of(l) == Some(Role::Pod) || roles.is_pods_and_down(l);
+        let is_pod = |l: &&Link| {
+            roles.of(l) == Some(Role::Pod) || roles.is_pods_and_down(l) || roles.may_be_pods(l)
+        };
         let links = node.links.iter().filter(is_pod);
         let (linked, peers_inside) = linked(links);
         let mut linkless = lock(&self.linkless).clone();
@@ -265,6 +269,14 @@ pub fn sketch() -> Result<Node> {
         links,
         ..Node::default()
     })
+}
+
+/// Namespaces that turned out to be no pods: a router's, another node's.
+fn behind_uplinks(node: &Node) -> HashSet<u32> {
+    let roles = Roles::new(node);
+    let links = node.links.iter();
+    let links = links.filter(|l| l.peer_netns.is_some() && roles.of(l) == Some(Role::Uplink));
+    links.filter_map(|l| l.peer_netns).collect()
 }
 
 /// Links that have forwarding entries for other nodes.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     index::NodeIndex,
-    node::{Link, LinkKind, Node, Route, RouteKind, Tunnel},
+    node::{Link, LinkKind, Node, PodSide, Route, RouteKind, Tunnel},
 };
 
 pub use outline::Outline;
@@ -75,6 +75,13 @@ impl<'a> Roles<'a> {
         !link.up && pair && is_pods(self.node, link) && !self.is_uplink(link)
     }
 
+    /// Whether it is a pod's if nothing is behind the namespace at its other end: that is to be looked into.
+    pub fn may_be_pods(&self, link: &Link) -> bool {
+        let alone = || link.master.is_none() && !self.carriers().contains(&link.index);
+        let leads = link.up && link.kind == LinkKind::Veth && is_pods(self.node, link);
+        leads && alone() && !leads_by_gateway(self.node, link)
+    }
+
     fn carriers(&self) -> &HashSet<u32> {
         self.carriers.get_or_init(|| carriers(self.node))
     }
@@ -82,7 +89,8 @@ impl<'a> Roles<'a> {
     /// An uplink is where the default route or a tunnel's underlay leads, or a NIC with an address;
     /// a link enslaved to one (bond member, bridge port) is not an uplink itself.
     fn is_uplink(&self, link: &Link) -> bool {
-        link.master.is_none() && (owns_subnet(link) || self.carriers().contains(&link.index))
+        let leads_out = || has_network(self.node, link) || self.carriers().contains(&link.index);
+        link.master.is_none() && leads_out()
     }
 }
 
@@ -129,10 +137,36 @@ fn owns_subnet(link: &Link) -> bool {
     ) && link.addresses.iter().any(subnet)
 }
 
+/// A network of others' is behind it: it has a subnet of its own, and not for one namespace alone.
+fn has_network(node: &Node, link: &Link) -> bool {
+    owns_subnet(link) && !far_side(node, link).is_some_and(|side| is_last(node, link, side))
+}
+
+fn far_side<'a>(node: &'a Node, link: &Link) -> Option<&'a PodSide> {
+    link.peer_netns.and_then(|inode| node.pod_side(inode))
+}
+
+/// Nothing is behind the namespace at the other end: it has this one link, its gateway, if any, is
+/// the node, and nobody is reached through it. So systemd-nspawn(1) links a container.
+fn is_last(node: &Node, link: &Link, side: &PodSide) -> bool {
+    let own = |gateway: &IpAddr| link.addresses.iter().any(|a| a.prefix.address == *gateway);
+    let gateways = side.ways.iter().filter_map(|(_, gateway)| gateway.as_ref());
+    side.links.len() == 1
+        && side.ports.is_empty()
+        && { gateways }.all(own)
+        && !leads_by_gateway(node, link)
+}
+
+#[expect(clippy::disallowed_methods, reason = "of the routes themselves")]
+fn leads_by_gateway(node: &Node, link: &Link) -> bool {
+    let by = |route: &Route| route.oif == Some(link.index) && route.gateway.is_some();
+    node.routes.iter().any(by)
+}
+
 /// The peer is in another namespace, and no port of a bridge there: that would be a switch, and
 /// this link a NIC.
 fn is_pods(node: &Node, link: &Link) -> bool {
-    let side = link.peer_netns.and_then(|inode| node.pod_side(inode));
+    let side = far_side(node, link);
     let port = side.is_some_and(|s| link.link.is_some_and(|peer| s.ports.contains(&peer)));
     link.peer_elsewhere && !port
 }
@@ -200,6 +234,36 @@ mod tests {
         assert_eq!(role_of(&node, POD), None);
         node.pod_sides[0].ports = vec![6];
         assert_eq!(role_of(&node, POD), Some(Role::Pod));
+    }
+
+    #[test]
+    fn a_veth_with_a_subnet_is_an_uplink_unless_one_namespace_is_all_that_is_behind_it() {
+        let mut node = overlay_node(1450, 1450, 1500);
+        node.links[2] = node.links[2].clone().with_address("10.88.0.1/24");
+        node.pod_sides[0].links.clear();
+        let pod = role_of(&node, POD);
+        assert_eq!(pod, Some(Role::Uplink), "who is there is not known");
+        let leaf = &mut node.pod_sides[0];
+        leaf.links = vec![(2, "host0".into())];
+        leaf.ways = vec![(
+            "0.0.0.0/0".parse().expect("a prefix"),
+            Some([10, 88, 0, 1].into()),
+        )];
+        assert_eq!(role_of(&node, POD), Some(Role::Pod));
+        node.pod_sides[0].ways.clear();
+        assert_eq!(role_of(&node, POD), Some(Role::Pod), "nor any way back");
+        let mut router = node.clone();
+        router.pod_sides[0].links.push((3, "eth1".into()));
+        assert_eq!(role_of(&router, POD), Some(Role::Uplink));
+        let mut other = node.clone();
+        other.pod_sides[0].ways = vec![(
+            "0.0.0.0/0".parse().expect("a prefix"),
+            Some([10, 88, 0, 9].into()),
+        )];
+        assert_eq!(role_of(&other, POD), Some(Role::Uplink));
+        node.routes
+            .push(route("192.0.2.0/24", POD, Some("10.88.0.2")));
+        assert_eq!(role_of(&node, POD), Some(Role::Uplink));
     }
 
     #[test]

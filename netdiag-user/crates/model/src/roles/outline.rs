@@ -2,14 +2,14 @@
 //! kernel says of that link alone.
 use std::collections::{HashMap, HashSet};
 
-use super::{Link, LinkKind, Node, Role, carriers, is_pods, owns_subnet, tunnel_or};
+use super::{Link, LinkKind, Node, Role, carriers, has_network, is_pods, tunnel_or};
 
 #[derive(Clone, Debug, Default)]
 pub struct Outline {
     /// Links that the default route or a tunnel's packets leave by.
     carriers: HashSet<u32>,
-    /// Those with an address in a subnet of their own: a note on a link says nothing of addresses.
-    subnets: HashSet<u32>,
+    /// Those with others' networks behind them: a note on a link says nothing of addresses.
+    networks: HashSet<u32>,
     /// Those that lead to a port of a bridge elsewhere.
     switched: HashSet<u32>,
     /// Those that pods' links may become ports of.
@@ -25,7 +25,7 @@ impl Outline {
         let bridges = node.links.iter().filter(|l| l.kind == LinkKind::Bridge);
         Self {
             carriers: carriers(node),
-            subnets: of(&owns_subnet),
+            networks: of(&|link| has_network(node, link)),
             switched: of(&|link| link.peer_elsewhere && !is_pods(node, link)),
             bridges: bridges.map(|l| (l.index, l.clone())).collect(),
         }
@@ -62,7 +62,7 @@ impl Outline {
     }
 
     fn is_uplink(&self, link: &Link) -> bool {
-        let sets = [&self.carriers, &self.subnets];
+        let sets = [&self.carriers, &self.networks];
         link.master.is_none() && sets.iter().any(|set| set.contains(&link.index))
     }
 }
