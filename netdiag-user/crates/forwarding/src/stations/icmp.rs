@@ -201,14 +201,20 @@ fn waits_already(no: &No<'_>) -> bool {
 }
 
 /// Whether it is this namespace's own (RTCF_LOCAL).
-fn is_own(no: &No<'_>) -> bool {
+fn is_own(space: &Space<'_>, no: &No<'_>, about: &Packet) -> Result<bool, Unknown> {
     let rejected = matches!(
         no.how,
         How::Rejected(Rejected::Unreachable { own: true, .. })
     );
-    // What IPVS leads on was this namespace's until then.
+    // What IPVS leads on was this namespace's until then, but for what a socket here sends elsewhere, with the mark
+    // of a virtual server.
     let led = no.station == Station::Hook && matches!(no.by, Some(Subject::Service(_)));
-    no.station == Station::Socket || rejected || (led && !matches!(no.how, How::Rejected(_)))
+    let led = led && !matches!(no.how, How::Rejected(_));
+    let here = match led && about.iif.is_none() {
+        true => space.is_local(about.destination)?,
+        false => true,
+    };
+    Ok(no.station == Station::Socket || rejected || (led && here))
 }
 
 /// Whose packet it is: a driver tells him who sent it before its source was translated (`icmp_ndo_send`).
@@ -278,7 +284,7 @@ fn error(
     };
     error.source = match input {
         _ if ipv6 => space.error_source6(&error, about.destination, (input, at), failing)?,
-        _ if is_own(no) => about.destination,
+        _ if is_own(space, no, about)? => about.destination,
         Some(input) if settings.errors_use_inbound_address => {
             space.select_source(input, Some(about.source), Scope::LINK)?
         }
