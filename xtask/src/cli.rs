@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use crate::{
     bench,
     build::{self, Profile},
-    by_hand, check, dist, fuzz, r#gen, lab_commands, oracle, pairs, programs, record, run, setup,
-    test, vm, walked,
+    by_hand, check, count, dist, fuzz, r#gen, lab_commands, oracle, pairs, programs, record, run,
+    setup, test, vm, walked,
 };
 
 #[derive(Parser)]
@@ -112,6 +112,8 @@ enum Task {
         #[arg(long, value_name = "KERNEL", value_parser = vm::kernels::names())]
         vm: Vec<String>,
     },
+    /// What each cause's rule costs to keep: its lines, its conditions, whom it is told from
+    Count,
     /// Feed what reads strangers' bytes with libFuzzer's, each target so long
     Fuzz {
         #[command(flatten)]
@@ -218,6 +220,7 @@ pub fn main() -> Result<ExitCode> {
         Task::LabCommands { setup, options } => lab_commands::command(setup.via, &options),
         Task::LabPairs { setup, options } => pairs::command(setup.via, &options),
         Task::Oracle { options } => oracle::command(&options),
+        Task::Count => count::command().map(|()| ExitCode::SUCCESS),
         Task::Walked { setup, vm } => walked::command(setup.via, &vm),
         Task::Fuzz {
             setup,

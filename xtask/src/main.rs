@@ -4,6 +4,7 @@ mod build;
 mod by_hand;
 mod check;
 mod cli;
+mod count;
 mod dist;
 mod fuzz;
 mod r#gen;

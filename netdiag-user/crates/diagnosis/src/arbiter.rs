@@ -5,6 +5,8 @@
 //! tells ([`Ties`]); one hangs below another where these meet, never because both are there.
 //!
 //! [`Ties`]: crate::model::verdict::Ties
+mod choice;
+
 use std::net::IpAddr;
 
 use netdiag_common::dns::PORT;
@@ -15,6 +17,8 @@ use crate::model::{
     flow::UDP,
     verdict::{Evidence, EvidenceKind, Finding, Severity, Suffers},
 };
+
+pub use choice::choose;
 
 /// Says which findings can have to do with each other at all.
 pub type Related<'a> = &'a dyn Fn(&Finding, &Finding) -> bool;

@@ -81,6 +81,7 @@ fn settled(
     needs.extend(causes::rest(facts, &mut findings));
     let cannot_tell = undecided::settle(facts, waiting, needs, &mut findings);
     arbiter::join(&mut findings);
+    arbiter::choose(&mut findings, &causes::strength);
     changed::tell(facts, &mut findings);
     (findings, cannot_tell)
 }

@@ -7,9 +7,14 @@ use netdiag_model::world::{
     rule::Rule,
 };
 
+pub use crate::route::decision::No;
 use crate::{
+    packet::{Packet, Sender},
     prepared::Space,
-    route::rules::{Key, LOOPBACK, Looked},
+    route::{
+        decision::Decision,
+        rules::{Key, LOOPBACK, Looked},
+    },
     way::{Subject, Unknown},
 };
 
@@ -65,6 +70,43 @@ impl<'w> Tables<'w> {
             Looked::Refused(_, Subject::Route(route)) => Led::RefusedByRoute(route, rule),
             Looked::Refused(_, Subject::Rule(rule)) => Led::RefusedByRule(rule),
             Looked::Refused(..) | Looked::None => Led::Nowhere,
+        })
+    }
+
+    /// Why it is led no further, as it comes in or is sent: for want of a route, for its source's sake, or because
+    /// nothing is forwarded there.
+    pub fn refuse(&self, asked: &Asked) -> Result<Option<No<'w>>, Unknown> {
+        let space = &self.0;
+        let packet = Packet {
+            protocol: asked.protocol,
+            sport: asked.sport,
+            dport: asked.dport,
+            mark: asked.mark,
+            ttl: 64,
+            ..Packet::new(asked.source, asked.destination)
+        };
+        let ipv6 = packet.is_ipv6();
+        let device = asked.iif.map(|iif| space.device(iif)).transpose()?;
+        let decision = match device {
+            Some(device) if ipv6 => space.route_in6(&packet, device)?,
+            Some(device) => space.route_in(&packet, device)?,
+            None => {
+                let sender = Sender {
+                    netns: space.netns,
+                    device: None,
+                    uid: 0,
+                    any_source: true,
+                    failing: None,
+                };
+                match ipv6 {
+                    true => space.route_out6(&packet, &sender)?.0,
+                    false => space.route_out(&packet, &sender)?.0,
+                }
+            }
+        };
+        Ok(match decision {
+            Decision::No(no) => Some(no),
+            _ => None,
         })
     }
 }

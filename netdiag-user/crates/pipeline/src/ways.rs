@@ -10,7 +10,7 @@ use std::{
 use netdiag_common::flow::FlowKey;
 use netdiag_forwarding::{
     Prepared,
-    tables::{Asked, Led, Tables},
+    tables::{Asked, Led, No, Tables},
 };
 
 use super::{expected_path::pod_link, facts::Facts};
@@ -63,24 +63,26 @@ impl<'a> Ways<'a> {
 
     /// What a rule says that goes by a mark, if it refuses such a packet: nobody knows what mark it had.
     pub fn may_refuse(&self, packet: &Packet) -> Option<Chosen<'a>> {
+        Some(self.marked(packet, self.refusing(packet)?))
+    }
+
+    fn refusing(&self, packet: &Packet) -> Option<u32> {
         let marks = self.node.rules.iter().filter_map(PolicyRule::mark_value);
-        let said = |chosen: &Chosen<'a>| chosen.rule().is_some_and(|rule| rule.others);
-        marks
-            .take(MOST_MARKS)
-            .map(|mark| self.marked(packet, mark))
-            .find(said)
+        let said = |mark: &u32| {
+            let by = self.marked(packet, *mark).rule();
+            by.is_some_and(|rule| rule.others)
+        };
+        marks.take(MOST_MARKS).find(said)
+    }
+
+    /// What says no to a packet in routing, whatever mark it may have had; nothing, too, where that is not known.
+    pub fn refused(&self, packet: &Packet) -> Option<No<'a>> {
+        let refuse = |mark| self.tables.refuse(&asked(packet, mark)).ok().flatten();
+        refuse(0).or_else(|| refuse(self.refusing(packet)?))
     }
 
     fn marked(&self, packet: &Packet, mark: u32) -> Chosen<'a> {
-        let led = self.tables.lead(&Asked {
-            source: packet.source,
-            destination: packet.destination,
-            protocol: packet.protocol,
-            sport: packet.sport,
-            dport: packet.dport,
-            mark,
-            iif: packet.iif,
-        });
+        let led = self.tables.lead(&asked(packet, mark));
         let own = |route: &world::route::Route| self.routes.get(&ptr::from_ref(route)).copied();
         // A rule of the kernel's own is nobody's.
         let by = |rule: Option<&world::rule::Rule>, route: &Route| {
@@ -199,6 +201,18 @@ impl<'a> Facts<'a> {
 #[expect(clippy::disallowed_methods, reason = "this is where it is decided")]
 fn is_default(route: &Route) -> bool {
     route.destination.is_anywhere()
+}
+
+fn asked(packet: &Packet, mark: u32) -> Asked {
+    Asked {
+        source: packet.source,
+        destination: packet.destination,
+        protocol: packet.protocol,
+        sport: packet.sport,
+        dport: packet.dport,
+        mark,
+        iif: packet.iif,
+    }
 }
 
 /// With whether it is IPv4's.

@@ -1,5 +1,8 @@
 use super::*;
-use crate::model::verdict::{Confidence, Origin, Subject};
+use crate::{
+    model::verdict::{Confidence, FlowRef, Origin, Subject},
+    need::Strength,
+};
 
 fn finding(cause: &str) -> Finding {
     Finding::new(
@@ -196,4 +199,54 @@ fn another_nodes_fault_explains_its_silence() {
     let mut findings = [silence, there];
     join(&mut findings);
     assert_eq!(findings[0].consequence_of, None);
+}
+
+/// Findings of these causes about one conversation, told apart by how close they come.
+fn about_one(causes: &[&str]) -> Vec<Finding> {
+    let flow = FlowRef {
+        protocol: "tcp".into(),
+        source: "10.0.0.1".into(),
+        destination: "10.0.0.2:80".into(),
+        ..FlowRef::default()
+    };
+    let of = |cause: &&str| {
+        let mut finding = finding(cause);
+        finding.scope.add_flow(&flow);
+        finding.flows.push(flow.clone());
+        finding
+    };
+    causes.iter().map(of).collect()
+}
+
+fn close(finding: &Finding) -> Option<Strength> {
+    match finding.cause.as_str() {
+        "culprit" => Some(Strength::Acted),
+        "class" => Some(Strength::Mechanism),
+        _ => None,
+    }
+}
+
+fn chosen(mut findings: Vec<Finding>) -> Vec<String> {
+    choose(&mut findings, &close);
+    findings.into_iter().map(|f| f.cause).collect()
+}
+
+#[test]
+fn of_two_roots_the_one_with_a_culprit_is_told() {
+    assert_eq!(chosen(about_one(&["class", "culprit"])), ["culprit"]);
+    assert_eq!(chosen(about_one(&["effect", "culprit"])).len(), 2);
+    assert_eq!(chosen(about_one(&["class", "class"])).len(), 2);
+    let mut more = about_one(&["class", "culprit"]);
+    let mut other = more[0].flows[0].clone();
+    other.destination = "10.0.0.3:80".into();
+    more[0].flows.push(other);
+    assert_eq!(chosen(more).len(), 2, "it explains more than that");
+    let mut harmless = about_one(&["class", "culprit"]);
+    harmless[1].severity = Severity::Info;
+    assert_eq!(chosen(harmless).len(), 2, "nothing is wrong with that one");
+    let mut root = about_one(&["class", "culprit"]);
+    let mut below = finding("effect");
+    below.root = Some(root[0].id.clone());
+    root.push(below);
+    assert_eq!(chosen(root).len(), 3);
 }

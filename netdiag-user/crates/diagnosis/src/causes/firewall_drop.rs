@@ -58,7 +58,10 @@ use crate::{
         },
     },
     need::Need,
-    pipeline::facts::{Facts, Loss},
+    pipeline::{
+        difference::{self, Difference},
+        facts::{Facts, Loss},
+    },
     shared::{
         conntrack,
         losses::{self, DropGroup},
@@ -74,6 +77,8 @@ pub const TITLE: &str = mark!("a netfilter rule drops or rejects pods' or the no
 
 /// Rules that a finding names at most.
 const RULES: usize = 3;
+/// Losses of a pattern that are held against the rules.
+const WALKED: usize = 4;
 /// Within which a node's rules for Services are read, or they are not waited for.
 const ANSWERED_NS: u64 = 8_000_000_000;
 
@@ -186,6 +191,9 @@ fn by_culprit<'a>(facts: &'a Facts<'_>, patterns: Vec<DropGroup<'a>>) -> Vec<Tak
 
 fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
     let (netns, patterns) = (taken.netns, &taken.patterns);
+    if taken.candidates.rules.is_empty() && pass_all_rules(facts, patterns) {
+        return None;
+    }
     // A policy that denies is meant to; but whoever writes one for what a pod may ask has forgotten its
     // name server, where that is among it: then that is told, and not what is denied on purpose.
     let here = netns == facts.node.netns;
@@ -290,6 +298,17 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
         *command = facts.node.inside(netns, std::mem::take(command));
     }
     Some(finding)
+}
+
+/// All rules let them pass, as they are: translation drops by itself, too, where the way out of a connection changes
+/// under a masquerade (`nf_nat_oif_changed`).
+fn pass_all_rules(facts: &Facts<'_>, patterns: &[DropGroup<'_>]) -> bool {
+    let passes = |loss: &&Loss| {
+        let difference = difference::of(facts, facts.prepared(), loss);
+        matches!(difference, Difference::Otherwise(_))
+    };
+    let busiest = patterns.first();
+    busiest.is_some_and(|p| p.losses.iter().take(WALKED).copied().all(|l| passes(&l)))
 }
 
 /// The namespace whose rules took the packets; drops without one are told as the node's.

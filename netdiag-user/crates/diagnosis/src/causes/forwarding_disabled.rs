@@ -24,20 +24,23 @@
 //!
 //! # Fix
 //! Switch it on, and set it in /etc/sysctl.d so that it stays on.
+use std::collections::BTreeSet;
+
+use netdiag_forwarding::way::How;
 use netdiag_lang::{mark, t};
 
 use crate::{
     model::{
-        flow,
         total::Total,
         verdict::{Finding, Severity},
         world::station::Station,
     },
-    pipeline::facts::{Facts, Loss},
+    pipeline::facts::Facts,
     shared::{
-        forwarding::{self, ALL_V6},
+        forwarding,
         losses::{self, DropGroup},
         pod_gateway_silent::{self, Fault},
+        refused::{self, Case},
     },
 };
 
@@ -49,51 +52,34 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 }
 
 fn dropped(facts: &Facts<'_>) -> Option<Finding> {
-    let patterns = losses::patterns(facts, |l| is_refused(facts, l));
+    let mut cases = refused::at(facts, Station::Forward);
+    cases.retain(|case| sits(facts, case));
+    let names: Vec<_> = { cases.iter() }
+        .filter_map(|case| forwarding::switch(facts, &case.no?))
+        .collect();
+    let sysctl = names.first()?;
+    let patterns: Vec<_> = cases.into_iter().map(|case| case.pattern).collect();
     let worst = patterns.first()?;
-    let sysctl = switched_off(facts, worst.losses.first()?)?;
-    let packets: u64 = patterns.iter().map(DropGroup::packets).total();
     let summary = t!(
-        "this node does not forward: {sysctl} is 0; {packets} packets dropped, {} from {} among \
+        "this node does not forward: {sysctl} is 0; {} packets dropped, {} from {} among \
          them",
+        patterns.iter().map(DropGroup::packets).total(),
         worst.target(),
         worst.sender(facts),
     );
     let mut finding = losses::finding(facts, ID, Severity::Critical, &patterns, summary);
-    let mut names: Vec<_> = patterns.iter().flat_map(|p| &p.losses).collect();
-    names.dedup_by_key(|l| l.key.ifindex);
-    let mut names: Vec<_> = names
-        .iter()
-        .filter_map(|l| switched_off(facts, l))
-        .collect();
-    names.sort();
-    names.dedup();
-    finding
-        .evidence
-        .extend(names.iter().map(|n| forwarding::evidence(facts, n)));
+    let names: Vec<_> = BTreeSet::from_iter(names).into_iter().collect();
+    let lines = names.iter().map(|name| forwarding::evidence(facts, name));
+    finding.evidence.extend(lines);
     finding.fix = forwarding::fix(&names);
     Some(finding)
 }
 
-/// Not for this node, and dropped where forwarding begins, on a link that has it switched off.
-fn is_refused(facts: &Facts<'_>, loss: &Loss) -> bool {
-    let (_, destination) = flow::ends(loss.flow());
-    let by_reason = loss.reason == "IP_INADDRERRORS";
-    let by_place = loss.reason == "NOT_SPECIFIED" && loss.is_at(Station::Forward);
-    (by_reason || by_place)
-        && loss.key.netns == facts.node.netns
-        && !facts.owns(destination)
-        && !facts.pods_of(loss.flow()).is_empty()
-        && switched_off(facts, loss).is_some()
-}
-
-/// The sysctl that forbids it.
-fn switched_off(facts: &Facts<'_>, loss: &Loss) -> Option<String> {
-    let off = |name: &str| facts.node.sysctl(name) == Some("0");
-    if loss.flow().family == 6 {
-        return off(ALL_V6).then(|| ALL_V6.to_owned());
-    }
-    forwarding::off_at(facts, facts.link(loss.key.ifindex)?)
+/// What others send to whom they like, not for a pod nor by one, no host forwards by itself.
+fn sits(facts: &Facts<'_>, case: &Case<'_, '_>) -> bool {
+    let off = case.no.is_some_and(|no| no.how == How::NotForwarding);
+    let mut losses = case.pattern.losses.iter();
+    off && losses.any(|loss| !facts.pods_of(loss.flow()).is_empty())
 }
 
 #[cfg(test)]

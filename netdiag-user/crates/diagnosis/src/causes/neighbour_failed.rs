@@ -35,6 +35,8 @@
 //! # Fix
 //! On an overlay: find out why the agent did not enter that node (its lease or Node object is missing),
 //! and restart the agent. Otherwise: bring the host back, or stop using its address.
+mod elsewhere;
+
 use std::net::IpAddr;
 
 use netdiag_common::hop::VXLAN;
@@ -93,6 +95,8 @@ struct Hop<'a> {
     behind: Option<&'a Link>,
     /// That link, where it is switched off.
     off: Option<&'a Link>,
+    /// The other link by which its own packets come in, with the route that leads elsewhere.
+    comes: Option<(&'a Link, &'a Route)>,
     /// The namespace of the pod of this node that asked.
     asker: Option<&'a PodSide>,
 }
@@ -227,6 +231,7 @@ fn hop<'a>(facts: &Facts<'a>, pattern: &DropGroup<'_>) -> Hop<'a> {
         behind: local_pod_route::missing(facts, address)
             .filter(|it| Some(it.index) != link.map(|l| l.index)),
         off: local_pod_route::switched_off(facts, address),
+        comes: link.and_then(|link| elsewhere::comes_by(facts, pattern, link)),
         asker: died_in(facts, pattern),
     }
 }
@@ -250,6 +255,13 @@ fn tell(hop: &Hop<'_>) -> String {
         return t!(
             "{address} does not answer on {on}: the link {} of the pod that has it is switched off",
             off.name
+        );
+    }
+    if let Some((by, route)) = hop.comes {
+        return t!(
+            "{address} does not answer on {on}, where the route {} looks for it: what it sends comes in by {}",
+            route.destination,
+            by.name
         );
     }
     match &hop.missing {
@@ -338,6 +350,9 @@ fn fix(facts: &Facts<'_>, worst: &DropGroup<'_>, hop: &Hop<'_>) -> Fix {
             ),
             commands: vec![shell!("ip link set dev {} up", off.name)],
         };
+    }
+    if let Some((by, route)) = hop.comes {
+        return elsewhere::fix(hop.address, hop.link, (by, route));
     }
     // What an overlay lacks is lacking on its device.
     let device = hop.link.map_or("", |l| l.name.as_str());

@@ -35,19 +35,20 @@ use netdiag_lang::{mark, t};
 
 use crate::{
     model::{
+        flow,
         journal::Thing,
-        node::RouteKind,
-        policy::{Chosen, PolicyRule},
+        policy::{Chosen, Packet, PolicyRule},
         shell::CommandLine,
-        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+        verdict::{Evidence, EvidenceKind, Finding, Origin, Severity},
+        world::station::Station,
     },
     pipeline::facts::Facts,
     shared::{
-        daemon, local_pod_route,
-        losses::{self, DropGroup},
+        local_pod_route, losses,
+        own_range::{self, is_own},
         pod_gateway_silent::{self, Fault},
-        pod_networks, restoring,
-        unrouted::{chosen, is_a_services, is_own, is_translated, is_unrouted, own_range, packet},
+        refused::{self, Case},
+        restoring,
     },
     shell,
 };
@@ -62,34 +63,40 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 }
 
 fn dropped(facts: &Facts<'_>) -> Option<Finding> {
-    let mut patterns = losses::patterns(facts, |l| is_unrouted(facts, l));
-    patterns.retain(|p| !everyday::is_everyday(facts, p) && !is_over(facts, p));
-    patterns.retain(|p| !is_own(facts, p) || !is_a_services(facts, p));
-    let worst = patterns.first()?;
+    let mut cases = refused::at(facts, Station::Route);
+    cases.retain(|case| sits(facts, case));
+    let worst = cases.first()?;
     let summary = t!(
         "{} from {} cannot leave: {}; {} packets, none got through",
-        worst.target(),
-        worst.sender(facts),
+        worst.pattern.target(),
+        worst.pattern.sender(facts),
         what_is_there(facts, worst),
-        worst.packets(),
+        worst.pattern.packets(),
     );
     // Somebody asks for pods that are gone; the CNI's route is there to say so.
-    let harmless = |p: &DropGroup<'_>| is_own(facts, p) && !is_translated(facts, p);
-    let severity = match patterns.iter().all(harmless) {
+    let harmless = |case: &Case<'_, '_>| {
+        is_own(facts, case) && !own_range::is_translated(facts, &case.pattern)
+    };
+    let severity = match cases.iter().all(harmless) {
         true => Severity::Info,
         false => Severity::Warning,
     };
-    let mut finding = losses::finding(facts, ID, severity, &patterns, summary);
-    let mut asked: Vec<_> = patterns.iter().collect();
-    asked.sort_by_key(|p| p.destination);
-    asked.dedup_by_key(|p| p.destination);
-    let lines = asked.iter().map(|p| route_evidence(facts, p));
-    finding.evidence.extend(lines);
-    let rules = asked.iter().filter_map(|p| chosen(facts, p).rule());
+    let fix = restoring::fix(facts, worst);
+    let mut asked: Vec<_> = cases.iter().collect();
+    asked.sort_by_key(|case| case.pattern.destination);
+    asked.dedup_by_key(|case| case.pattern.destination);
+    let mut lines: Vec<_> = asked
+        .iter()
+        .map(|case| route_evidence(facts, case))
+        .collect();
+    let rules = asked.iter().filter_map(|case| case.asked.rule());
     let mut rules: Vec<_> = rules.map(rule_evidence).collect();
     rules.dedup();
-    finding.evidence.extend(rules);
-    finding.fix = fix(facts, worst);
+    lines.extend(rules);
+    let patterns: Vec<_> = cases.into_iter().map(|case| case.pattern).collect();
+    let mut finding = losses::finding(facts, ID, severity, &patterns, summary);
+    finding.evidence.extend(lines);
+    finding.fix = fix;
     Some(finding)
 }
 
@@ -97,13 +104,17 @@ fn dropped(facts: &Facts<'_>) -> Option<Finding> {
 /// carrier.
 const OVER_NS: u64 = 2_000_000_000;
 
-fn is_over(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
-    chosen(facts, pattern).usable().is_some() && facts.now.saturating_sub(pattern.last()) > OVER_NS
+fn sits(facts: &Facts<'_>, case: &Case<'_, '_>) -> bool {
+    let back = case.asked.usable().is_some();
+    let over = back && facts.now.saturating_sub(case.pattern.last()) > OVER_NS;
+    // What a Service leads to pods that are gone is that Service's.
+    let stale = is_own(facts, case) && own_range::is_a_services(facts, &case.pattern);
+    case.here && !over && !stale && !everyday::is_everyday(facts, case)
 }
 
-fn what_is_there(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> String {
-    let to = pattern.destination;
-    match chosen(facts, pattern) {
+fn what_is_there(facts: &Facts<'_>, case: &Case<'_, '_>) -> String {
+    let to = case.pattern.destination;
+    match case.asked {
         Chosen::RefusingRule(rule) => t!("the policy rule \"{}\" refuses it", rule.text()),
         Chosen::RefusingRoute(route, Some(rule)) => t!(
             "the policy rule \"{}\" leads to the route {} of table {}, which refuses it",
@@ -129,33 +140,46 @@ fn what_is_there(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> String {
     }
 }
 
-fn route_evidence(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Evidence {
-    let destination = pattern.destination;
-    let text = t!("{destination}: {}", what_is_there(facts, pattern));
+fn route_evidence(facts: &Facts<'_>, case: &Case<'_, '_>) -> Evidence {
+    let destination = case.pattern.destination;
+    let text = t!("{destination}: {}", what_is_there(facts, case));
     let mut line = Evidence::new(EvidenceKind::Route, Origin::Configured, text);
     line.at = Some(destination.to_string());
-    let packet = pattern.losses.first().map(|loss| packet(facts, loss));
-    let from = packet.and_then(|p| Some((p.source, p.iif?)));
-    // Where rules have a say, the asker matters.
-    let from = from.filter(|_| chosen(facts, pattern).rule().is_some());
     let shown = shell!("ip route get {}", destination);
-    let shown = match from {
-        Some((source, iif)) => {
+    let rule = case.asked.rule();
+    // Where rules have a say, the asker matters.
+    let packet = rule.and_then(|_| Some(refused::packet(facts, case.pattern.losses.first()?)));
+    let shown = match packet.and_then(|packet| Some((packet, packet.iif?))) {
+        Some((packet, iif)) => {
             let iif = facts.node.link_name(iif);
-            shown.with_names(["from", &source.to_string(), "iif", &iif])
+            let shown = shown.with_names(["from", &packet.source.to_string(), "iif", &iif]);
+            match rule.is_some_and(|rule| rule.others) {
+                true => with_ports(shown, &packet),
+                false => shown,
+            }
         }
         None => shown,
     };
-    let rule = chosen(facts, pattern).rule();
     let shown = match rule.and_then(PolicyRule::mark) {
         Some(mark) => shown.with_names(["mark", mark]),
         None => shown,
     };
-    line.confirm = Some(match chosen(facts, pattern) {
+    line.confirm = Some(match case.asked {
         Chosen::Route(_) => shown,
         _ => shown.failing(),
     });
     line
+}
+
+/// A rule may ask for them.
+fn with_ports(shown: CommandLine, packet: &Packet) -> CommandLine {
+    let (sport, dport) = (packet.sport.to_string(), packet.dport.to_string());
+    match flow::protocol(packet.protocol).as_str() {
+        known @ ("tcp" | "udp") => {
+            shown.with_names(["ipproto", known, "sport", &sport, "dport", &dport])
+        }
+        _ => shown,
+    }
 }
 
 fn rule_evidence(rule: &PolicyRule) -> Evidence {
@@ -168,101 +192,15 @@ fn rule_evidence(rule: &PolicyRule) -> Evidence {
     }])
 }
 
-fn fix(facts: &Facts<'_>, worst: &DropGroup<'_>) -> Fix {
-    let to = worst.destination;
-    let of_family = |command: CommandLine| command.of_family(to.is_ipv6());
-    if let Some(fix) = restoring::allow(facts, chosen(facts, worst), to) {
-        return fix;
-    }
-    if let Some(link) = local_pod_route::missing(facts, to) {
-        return local_pod_route::lead(facts, to, link);
-    }
-    if let Some(route) = own_range(facts, to).filter(|_| is_translated(facts, worst)) {
-        let named = |list: CommandLine| list.pipe(shell!("grep -F -w -e {v}", to));
-        return Fix {
-            summary: t!(
-                "{} is this node's own range of pod addresses, and no pod has {to}: a rule of this node \
-                 or an entry of its connection tracking still translates to it (a hostPort of a pod that \
-                 is gone): delete it",
-                route.destination
-            ),
-            commands: vec![
-                named(shell!("iptables-save -t nat")),
-                named(shell!("nft -a list ruleset")),
-                shell!("conntrack -L --reply-src {}", to),
-            ],
-        };
-    }
-    if let Some(route) = own_range(facts, to) {
-        return Fix {
-            summary: t!(
-                "{} is this node's own range of pod addresses, and no pod has {to}: find out who \
-                 still asks for it",
-                route.destination
-            ),
-            commands: vec![of_family(shell!("ip route show {}", route.destination))],
-        };
-    }
-    // With the refusing one gone there may be none.
-    let sent = facts.from_to(worst.source, to);
-    let before = facts.way_before(&sent);
-    let before = before.filter(|r| r.kind == RouteKind::Unicast);
-    let before = before.and_then(|r| restoring::again(facts, r));
-    let refusing = facts.way(&sent);
-    if let Some(route) = refusing.filter(|r| r.kind == RouteKind::Refusing) {
-        let range = route.destination;
-        let mut pods = facts.node.pod_sides.iter().flat_map(|s| &s.addresses);
-        if range.length > 0 && pods.any(|a| range.contains(*a)) {
-            return Fix {
-                summary: t!(
-                    "pods of this node are in {range}: where the CNI set it for this node's own \
-                     range, the pod {to} is gone, and who still asks for it is to be found; else \
-                     find out who set it and take it away"
-                ),
-                commands: vec![of_family(shell!("ip route show {}", range))],
-            };
-        }
-        return Fix {
-            summary: t!(
-                "find out who set the refusing route {} and take it away",
-                route.destination
-            ),
-            commands: [
-                Some(of_family(restoring::delete(route))),
-                before.filter(|command| command.contains(&route.destination.to_string())),
-            ]
-            .into_iter()
-            .flatten()
-            .collect(),
-        };
-    }
-    Fix {
-        summary: t!(
-            "bring back the route to {to}: another node's pods are routed by the CNI's agent \
-             (restart it), the rest of the world by the default route",
-        ),
-        commands: match before {
-            Some(command) => vec![command],
-            None => {
-                let show = [
-                    of_family(shell!("ip route show")),
-                    shell!("ip route get {}", to),
-                ];
-                // Only its daemon knows by whom the other node's pods are reached.
-                let pods = pod_networks::pod_address(facts, to).is_some();
-                let daemon = daemon::of_network(facts).filter(|_| pods);
-                let restart = daemon.map(|it| it.restart(facts));
-                show.into_iter().chain(restart).collect()
-            }
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        model::{node::MAIN, observation::Observation, policy::Action},
+        model::{
+            node::{MAIN, RouteKind},
+            observation::Observation,
+            policy::Action,
+        },
         shared::daemon::FINDS_CALICO,
         testing::{POD, UPLINK, died, overlay_node, policy, route, tcp, with_facts},
     };

@@ -22,6 +22,9 @@
 //! where it ends at one step within his namespace (no route, one that refuses, a policy rule), that is told: the kernel
 //! makes no packet for it, and drops none.
 //!
+//! Observed of what left unlike others: the same server answers what leaves by another link, and nothing that leaves by this
+//! one; a source that this node gave it and that no link has; an address that is translated here for others alone.
+//!
 //! Observed of what left by another uplink: the question at the one, the answer at the other, at least three questions
 //! over three seconds, and nobody who was answered so went on.
 //!
@@ -41,6 +44,7 @@
 //! The finding names the one thing at which the way ends, and the smallest change to it. Find out who set it.
 mod silent;
 mod turned;
+mod unlike;
 
 use netdiag_lang::{mark, t};
 
@@ -58,7 +62,7 @@ use crate::{
     shared::{
         dead_end::{self, Told},
         losses::{self, DropGroup, Standing},
-        pod_gateway_silent,
+        pod_gateway_silent, too_wide,
     },
     unexplained::{self, Candidate},
 };
@@ -103,6 +107,8 @@ pub fn evaluate(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
     findings.extend(silent);
     let turned = turned::evaluate(facts, findings);
     findings.extend(turned);
+    let unlike = unlike::evaluate(facts, findings);
+    findings.extend(unlike);
 }
 
 /// What the state would tell of the rest of them, where it is not there yet.
@@ -161,8 +167,10 @@ fn is_told(facts: &Facts<'_>, findings: &[Finding], pattern: &DropGroup<'_>) -> 
 
 /// What sockets, sizes and rules of netfilter's take has causes of its own, and those ask for more than a way.
 fn may_end_so(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
-    let silent =
-        |l: &Loss| losses::nobody_answered(l) && pod_gateway_silent::is_unexplained(facts, l);
+    let silent = |l: &Loss| {
+        let unexplained = || pod_gateway_silent::is_unexplained(facts, l);
+        losses::nobody_answered(l) && (unexplained() || too_wide::told(facts, l).is_some())
+    };
     let fits = |l: &Loss| dead_end::STATIONS.iter().any(|at| l.is_at(*at));
     pattern.losses.iter().any(|l| silent(l) || fits(l))
 }
@@ -174,7 +182,7 @@ fn told(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Option<Told> {
     let mut ends = losses
         .iter()
         .take(LOSSES)
-        .filter_map(|l| dead_end::of_loss(facts, l));
+        .filter_map(|l| too_wide::told(facts, l).or_else(|| dead_end::of_loss(facts, l)));
     let first = ends.next()?;
     ends.all(|other| other == first).then_some(first)
 }

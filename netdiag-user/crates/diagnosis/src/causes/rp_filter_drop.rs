@@ -23,19 +23,25 @@
 //! # Fix
 //! Make the route back use the interface that the packets come in by, or set rp_filter to 2 (loose) on
 //! that interface.
+use netdiag_forwarding::way::{How, Subject};
+use netdiag_lang::{mark, t};
+
 use crate::{
     model::{
         journal::Thing,
-        node::{Route, RouteKind},
+        node::Route,
         pod::label,
-        policy::Packet,
+        policy::Chosen,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
+        world::station::Station,
     },
     pipeline::facts::{Facts, Loss},
-    shared::losses::{self, DropGroup},
+    shared::{
+        losses::{self, DropGroup},
+        refused::{self, Case},
+    },
     shell,
 };
-use netdiag_lang::{mark, t};
 
 pub const ID: &str = "rp-filter-drop";
 pub const TITLE: &str = mark!("strict reverse-path filtering drops asymmetrically routed packets");
@@ -43,44 +49,34 @@ pub const TITLE: &str = mark!("strict reverse-path filtering drops asymmetricall
 const COUNTER: &str = "TcpExt.IPReversePathFilter";
 
 /// Where the kernel gives no reason, martian addresses end at the same place, and are not counted there.
-fn filtered(facts: &Facts<'_>, loss: &Loss) -> bool {
-    loss.reason == "IP_RPFILTER" && losses::counted(facts, loss, COUNTER)
+fn sits(facts: &Facts<'_>, case: &Case<'_, '_>) -> bool {
+    let pattern = &case.pattern;
+    let said = |l: &&Loss| l.reason == "IP_RPFILTER";
+    let counted = |l: &&Loss| losses::counted(facts, l, COUNTER);
+    let computed = case.no.is_some_and(|no| no.how == How::ReversePath);
+    let mut lost = pattern.losses.iter().copied();
+    let filtered = lost.all(|l| said(&l) && (computed || counted(&l)));
+    // That is what the filter is for.
+    filtered && !losses::is_forged_outside(facts, pattern)
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
-    let mut patterns = losses::patterns(facts, |l: &Loss| filtered(facts, l));
-    // That is what the filter is for.
-    patterns.retain(|p| !losses::is_forged_outside(facts, p));
-    let worst = patterns.first()?;
+    let mut cases = refused::at(facts, Station::ReversePath);
+    cases.retain(|case| sits(facts, case));
+    let first = cases.first()?;
+    let (here, asked, no) = (first.here, first.asked, first.no);
+    let worst = &first.pattern;
     let died = worst.losses.first()?.key;
-    let side = facts.node.pod_side(died.netns);
-    // A pod's indexes and routes are its own.
-    let interface = match side {
-        Some(side) => {
-            let mut links = side.links.iter();
-            let own = links.find(|(index, _)| *index == died.ifindex);
-            own.map(|(_, name)| name.clone())
-        }
-        None => worst.losses.iter().find_map(|l| l.interface.clone()),
-    };
-    let on = interface
-        .as_deref()
-        .unwrap_or(t!("the interface they came in by"));
-    let on = match side.and_then(|s| s.addresses.first()) {
-        Some(address) => {
-            let pod = facts.pod(*address, PodRole::Destination);
-            t!(
-                "{on} inside {}",
-                pod.map_or_else(|| address.to_string(), |p| label(&p))
-            )
-        }
-        None => on.to_owned(),
-    };
-    let here = side.is_none();
-    let returned = returned(worst);
-    let back = facts.link_by(&returned).filter(|_| here);
-    let back = back.map(|it| it.name.as_str());
-    let way_back = match back.filter(|back| Some(*back) != interface.as_deref()) {
+    let interface = interface(facts, worst);
+    let (on, came_by) = (
+        whose(facts, died.netns, interface.as_deref()),
+        interface.as_deref(),
+    );
+    let back = asked.usable().and_then(|route| facts.link(route.oif?));
+    let back = back
+        .map(|link| link.name.as_str())
+        .filter(|back| Some(*back) != came_by);
+    let way_back = match back {
         Some(back) => t!(", because the route back leaves by {back}"),
         None => String::new(),
     };
@@ -90,28 +86,56 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
         worst.target(),
         worst.packets(),
     );
-    let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
-    if here {
-        let sysctl = interface.as_deref().and_then(|i| sysctl_evidence(facts, i));
-        let route = route_evidence(facts, worst, interface.as_deref());
-        finding.evidence.extend(sysctl.into_iter().chain(route));
-    }
-    finding.fix = match facts.way(&returned).filter(|_| here) {
-        Some(route) if route.kind == RouteKind::Refusing => fix_route(worst, route),
-        _ => match interface.as_deref().filter(|it| here && is_bare(facts, it)) {
-            Some(bare) => fix_bare(bare),
-            None => fix(interface.as_deref()),
-        },
+    let sysctl = came_by
+        .filter(|_| here)
+        .and_then(|i| sysctl_evidence(facts, i));
+    let route = back.map(|back| route_evidence(worst, back));
+    // A device without an address, as pods' links are where they are routed: what has another way back is dropped
+    // there however loose the filter is (fib_validate_source, `last_resort`).
+    let by_device = no.is_some_and(|no| matches!(no.by, Some(Subject::Setting(..))));
+    let fix = match (asked, came_by) {
+        (Chosen::RefusingRoute(route, _), _) => fix_route(worst, route),
+        (Chosen::None, _) if by_device => fix_unrouted(worst),
+        (Chosen::Route(_), Some(bare)) if by_device => fix_bare(bare),
+        _ => fix(came_by),
     };
+    let patterns: Vec<_> = cases.into_iter().map(|case| case.pattern).collect();
+    let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
+    finding.evidence.extend(sysctl.into_iter().chain(route));
+    finding.fix = fix;
     for command in finding.fix.commands.iter_mut().filter(|_| !here) {
         *command = facts.node.inside(died.netns, std::mem::take(command));
     }
     Some(finding)
 }
 
-/// What is asked for its source: a packet that this node would send back (`fib_validate_source`).
-fn returned(worst: &DropGroup<'_>) -> Packet {
-    Packet::between(worst.destination, worst.source)
+/// A pod's indexes are its own.
+fn interface(facts: &Facts<'_>, worst: &DropGroup<'_>) -> Option<String> {
+    let died = worst.losses.first()?.key;
+    match facts.node.pod_side(died.netns) {
+        Some(side) => {
+            let mut links = side.links.iter();
+            let own = links.find(|(index, _)| *index == died.ifindex);
+            own.map(|(_, name)| name.clone())
+        }
+        None => worst.losses.iter().find_map(|l| l.interface.clone()),
+    }
+}
+
+/// The interface, with the pod that has it.
+fn whose(facts: &Facts<'_>, netns: u32, interface: Option<&str>) -> String {
+    let on = interface.unwrap_or(t!("the interface they came in by"));
+    let side = facts.node.pod_side(netns);
+    match side.and_then(|side| side.addresses.first()) {
+        Some(address) => {
+            let pod = facts.pod(*address, PodRole::Destination);
+            t!(
+                "{on} inside {}",
+                pod.map_or_else(|| address.to_string(), |p| label(&p))
+            )
+        }
+        None => on.to_owned(),
+    }
 }
 
 /// Loose filtering wants some way back, too (fib_validate_source).
@@ -122,6 +146,17 @@ fn fix_route(worst: &DropGroup<'_>, route: &Route) -> Fix {
             "bring back the route to {source}: {} refuses it, and without a way back nothing from \
              there is taken, with rp_filter 2 (loose) either",
             route.destination
+        ),
+        commands: vec![shell!("ip route get {}", source).failing()],
+    }
+}
+
+fn fix_unrouted(worst: &DropGroup<'_>) -> Fix {
+    let source = worst.source;
+    Fix {
+        summary: t!(
+            "give this node a route to {source}: without a way back nothing from there is taken, \
+             with rp_filter 2 (loose) either"
         ),
         commands: vec![shell!("ip route get {}", source).failing()],
     }
@@ -143,30 +178,12 @@ fn sysctl_evidence(facts: &Facts<'_>, interface: &str) -> Option<Evidence> {
     Some(line.of(both.map(|sysctl| Thing::Setting { sysctl })))
 }
 
-fn route_evidence(
-    facts: &Facts<'_>,
-    worst: &DropGroup<'_>,
-    came_by: Option<&str>,
-) -> Option<Evidence> {
-    let back = facts.link_by(&returned(worst))?;
-    if Some(back.name.as_str()) == came_by {
-        return None;
-    }
-    let text = t!("the way back to {} leaves by {}", worst.source, back.name);
+fn route_evidence(worst: &DropGroup<'_>, back: &str) -> Evidence {
+    let text = t!("the way back to {} leaves by {}", worst.source, back);
     let mut line = Evidence::new(EvidenceKind::Route, Origin::Configured, text);
-    line.at = Some(back.name.clone());
+    line.at = Some(back.to_owned());
     line.confirm = Some(shell!("ip route get {}", worst.source));
-    Some(line)
-}
-
-/// Without an IPv4 address, as pods' links are where they are routed: what has another way back is
-/// dropped there however loose the filter is (fib_validate_source, `last_resort`).
-fn is_bare(facts: &Facts<'_>, interface: &str) -> bool {
-    let mut links = facts.node.links.iter();
-    links.find(|l| l.name == interface).is_some_and(|l| {
-        let mut own = l.addresses.iter();
-        !own.any(|a| a.prefix.address.is_ipv4())
-    })
+    line
 }
 
 /// The larger of both values counts, so that neither may be other than 0.
@@ -209,7 +226,7 @@ mod tests {
             node::{Counters, Node},
             observation::Observation,
         },
-        testing::{POD, UPLINK, died, overlay_node, since, tcp, with_facts},
+        testing::{POD, UPLINK, died, overlay_node, route, since, tcp, with_facts},
     };
 
     /// The node with so many in its counter, where it has one.
@@ -245,7 +262,12 @@ mod tests {
                 drops: vec![drop],
                 ..Observation::default()
             };
-            with_facts(&node(None), &observation, |facts| {
+            let mut node = node(None);
+            node.routes
+                .push(route("0.0.0.0/0", UPLINK, Some("192.0.2.1")));
+            let strict = |name: &str| (sysctl_name(name), "1".to_owned());
+            node.sysctls = node.links.iter().map(|l| strict(&l.name)).collect();
+            with_facts(&node, &observation, |facts| {
                 let found = evaluate(facts).expect("a finding");
                 let all = found.fix.commands.iter().map(ToString::to_string);
                 all.collect::<Vec<_>>()

@@ -47,8 +47,8 @@ use crate::{
     shared::{
         daemon::Daemon::KubeProxy,
         losses::{self, DropGroup, PATTERN},
+        own_range::{self, is_translated},
         services,
-        unrouted::{self, is_translated},
     },
     shell,
 };
@@ -140,7 +140,7 @@ impl Gone {
 fn gone(facts: &Facts<'_>) -> Vec<Gone> {
     let here = losses::patterns(facts, losses::nobody_answered);
     let here = here.iter().filter(|p| !p.reply).map(lost_here);
-    let refused = unrouted::of_own_range(facts);
+    let refused = own_range::asked(facts);
     let refused = refused.iter().filter(|p| is_translated(facts, p));
     let here = here.chain(refused.map(refused_here));
     let beyond = connection_groups::unanswered(facts).iter();

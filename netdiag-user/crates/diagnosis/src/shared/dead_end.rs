@@ -4,11 +4,12 @@ use std::net::IpAddr;
 use netdiag_forwarding::way::{self, Does, How, Station, Step};
 use netdiag_lang::t;
 
+use super::pod_default;
 use crate::{
     model::{
         address::Prefix,
         journal::Thing,
-        node::Link,
+        node::{Link, PodSide},
         pod::label,
         shell::CommandLine,
         verdict::{Evidence, EvidenceKind, Fix, Origin, PodRole, Subject},
@@ -71,13 +72,17 @@ pub fn told(facts: &Facts<'_>, step: &Step<'_>) -> Option<Told> {
         source: step.packet.source,
         destination: step.packet.destination,
     };
-    if how == How::MartianSource
-        && let Some(own) = at.own_source()
-    {
-        return Some(own);
+    let plainer = match how {
+        How::MartianSource => at.own_source(),
+        How::NotForwarding => at.wrong_gateway(),
+        _ => None,
+    };
+    if plainer.is_some() {
+        return plainer;
     }
     let Some(by) = step.by else {
-        return (how == How::NoRoute).then(|| at.leads_nowhere());
+        // What dies in the node's own namespace for want of a route is seen to, and has a name of its own.
+        return (how == How::NoRoute && !at.is_here()).then(|| at.leads_nowhere());
     };
     match by {
         way::Subject::Rule(rule) => Some(at.rule(rule)),
@@ -166,6 +171,10 @@ impl At<'_, '_> {
 
     fn leads_nowhere(&self) -> Told {
         let (whose, to) = (self.whose(), self.destination);
+        let side = self.facts.node.pod_side(self.netns);
+        if let Some(side) = side.filter(|side| pod_default::is_missing(side, to.is_ipv6())) {
+            return self.has_no_default(side);
+        }
         let what = t!("{whose} has no route to {to}");
         let mut line = Evidence::new(EvidenceKind::Route, Origin::Configured, what.clone());
         line.confirm = Some(self.inside(shell!("ip route get {}", to)).failing());
@@ -180,6 +189,65 @@ impl At<'_, '_> {
                 ),
                 commands: vec![self.inside(shown)],
             },
+        }
+    }
+
+    /// The sender is a pod whose route leads by another pod, which is no router.
+    fn wrong_gateway(&self) -> Option<Told> {
+        let (facts, to) = (self.facts, self.destination);
+        let side = facts.pod_side_of(self.source)?;
+        let gateway = side.gateway(to)?;
+        let other = facts.node.pod_side(self.netns)?;
+        let by_it = side.netns != self.netns && other.addresses.contains(&gateway);
+        let (way, _) = side
+            .ways
+            .iter()
+            .find(|(_, by)| *by == Some(gateway))
+            .filter(|_| by_it)?;
+        let way = match way.length {
+            0 => "default".to_owned(),
+            _ => way.to_string(),
+        };
+        let pod = facts.pod(self.source, PodRole::Source);
+        let pod = pod.map_or_else(|| self.source.to_string(), |pod| label(&pod));
+        let what = t!(
+            "the pod {pod} leads {way} by {gateway}, which is {} and does not forward",
+            self.whose()
+        );
+        let inside = |command| facts.node.inside(side.netns, command);
+        let mut line = Evidence::new(EvidenceKind::Route, Origin::Configured, what.clone());
+        let show = || shell!("ip route show").of_family(to.is_ipv6());
+        line.confirm = Some(inside(show()).showing(&[&gateway.to_string()]));
+        let right = pod_default::right(facts, side, to.is_ipv6()).filter(|right| *right != gateway);
+        let change = right.map(|right| {
+            let replace = shell!("ip route replace {} via {}", way, right);
+            replace.of_family(to.is_ipv6())
+        });
+        Some(Told {
+            what,
+            subject: None,
+            evidence: line,
+            fix: Fix {
+                summary: t!(
+                    "lead {way} by the gateway that other pods have, and find out who set {gateway} in the pod {pod}"
+                ),
+                commands: vec![inside(change.unwrap_or_else(show))],
+            },
+        })
+    }
+
+    /// Whoever its answers are for.
+    fn has_no_default(&self, side: &PodSide) -> Told {
+        let ipv6 = self.destination.is_ipv6();
+        let what = t!("{} has no default route", self.whose());
+        let mut line = Evidence::new(EvidenceKind::Route, Origin::Configured, what.clone());
+        let shown = shell!("ip route show default").of_family(ipv6);
+        line.confirm = Some(self.inside(shown).showing_nothing());
+        Told {
+            what,
+            subject: None,
+            evidence: line,
+            fix: pod_default::fix(self.facts, side, ipv6),
         }
     }
 
@@ -350,6 +418,14 @@ impl At<'_, '_> {
                     self.destination
                 ),
                 shell!("sysctl -w {}=0", name),
+            ),
+            How::MartianDestination => (
+                t!(
+                    "{name} of {} is 0: nothing that is for {} is taken from there",
+                    self.whose(),
+                    self.destination
+                ),
+                shell!("sysctl -w {}=1", name),
             ),
             _ => (
                 t!("{name} of {} keeps it back", self.whose()),

@@ -1,4 +1,5 @@
 //! The switches that let a node forward, and what is told and done where one is off.
+use netdiag_forwarding::{tables::No, way::Subject};
 use netdiag_lang::t;
 
 use crate::{
@@ -23,6 +24,14 @@ pub fn off_at(facts: &Facts<'_>, link: &Link) -> Option<String> {
         return Some(own);
     }
     off(ALL_V4).then(|| ALL_V4.to_owned())
+}
+
+/// The sysctl by which that step refuses to.
+pub fn switch(facts: &Facts<'_>, no: &No<'_>) -> Option<String> {
+    match no.by? {
+        Subject::Setting(_, Some(device)) => off_at(facts, facts.link(device.index)?),
+        _ => Some(ALL_V6.to_owned()),
+    }
 }
 
 pub fn evidence(facts: &Facts<'_>, name: &str) -> Evidence {

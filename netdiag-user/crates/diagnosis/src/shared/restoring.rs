@@ -3,6 +3,7 @@ use std::net::IpAddr;
 
 use netdiag_lang::t;
 
+use super::{daemon, local_pod_route, own_range, pod_networks, refused::Case};
 use crate::{
     model::{
         node::{MAIN, Route, RouteKind},
@@ -54,6 +55,99 @@ pub fn allow(facts: &Facts<'_>, chosen: Chosen<'_>, to: IpAddr) -> Option<Fix> {
         summary,
         commands: vec![command],
     })
+}
+
+/// Opens the way of a packet that no route takes, or one that refuses.
+pub fn fix(facts: &Facts<'_>, case: &Case<'_, '_>) -> Fix {
+    let to = case.pattern.destination;
+    if let Some(fix) = allow(facts, case.asked, to) {
+        return fix;
+    }
+    if let Some(link) = local_pod_route::missing(facts, to) {
+        return local_pod_route::lead(facts, to, link);
+    }
+    if let Some(route) = own_range::of(facts, to) {
+        return nobodys(route, to, own_range::is_translated(facts, &case.pattern));
+    }
+    // With the refusing one gone there may be none.
+    let before = facts.way_before(&facts.from_to(case.pattern.source, to));
+    let before = before.filter(|r| r.kind == RouteKind::Unicast);
+    let before = before.and_then(|r| again(facts, r));
+    match case.asked.route() {
+        Some(route) if route.kind == RouteKind::Refusing => refusing(facts, route, to, before),
+        _ => bring_back(facts, to, before),
+    }
+}
+
+/// Of this node's own range, and no pod has it.
+fn nobodys(route: &Route, to: IpAddr, translated: bool) -> Fix {
+    let range = route.destination;
+    if !translated {
+        return Fix {
+            summary: t!(
+                "{} is this node's own range of pod addresses, and no pod has {to}: find out who \
+                 still asks for it",
+                range
+            ),
+            commands: vec![shell!("ip route show {}", range).of_family(to.is_ipv6())],
+        };
+    }
+    let named = |list: CommandLine| list.pipe(shell!("grep -F -w -e {v}", to));
+    Fix {
+        summary: t!(
+            "{} is this node's own range of pod addresses, and no pod has {to}: a rule of this node \
+             or an entry of its connection tracking still translates to it (a hostPort of a pod that \
+             is gone): delete it",
+            range
+        ),
+        commands: vec![
+            named(shell!("iptables-save -t nat")),
+            named(shell!("nft -a list ruleset")),
+            shell!("conntrack -L --reply-src {}", to),
+        ],
+    }
+}
+
+fn refusing(facts: &Facts<'_>, route: &Route, to: IpAddr, before: Option<CommandLine>) -> Fix {
+    let range = route.destination;
+    let mut pods = facts.node.pod_sides.iter().flat_map(|s| &s.addresses);
+    if range.length > 0 && pods.any(|a| range.contains(*a)) {
+        return Fix {
+            summary: t!(
+                "pods of this node are in {range}: where the CNI set it for this node's own \
+                 range, the pod {to} is gone, and who still asks for it is to be found; else \
+                 find out who set it and take it away"
+            ),
+            commands: vec![shell!("ip route show {}", range).of_family(to.is_ipv6())],
+        };
+    }
+    let before = before.filter(|command| command.contains(&range.to_string()));
+    let delete = delete(route).of_family(to.is_ipv6());
+    Fix {
+        summary: t!("find out who set the refusing route {range} and take it away"),
+        commands: [delete].into_iter().chain(before).collect(),
+    }
+}
+
+fn bring_back(facts: &Facts<'_>, to: IpAddr, before: Option<CommandLine>) -> Fix {
+    let look = || {
+        let show = [
+            shell!("ip route show").of_family(to.is_ipv6()),
+            shell!("ip route get {}", to),
+        ];
+        // Only its daemon knows by whom the other node's pods are reached.
+        let pods = pod_networks::pod_address(facts, to).is_some();
+        let daemon = daemon::of_network(facts).filter(|_| pods);
+        let restart = daemon.map(|it| it.restart(facts));
+        show.into_iter().chain(restart).collect()
+    };
+    Fix {
+        summary: t!(
+            "bring back the route to {to}: another node's pods are routed by the CNI's agent \
+             (restart it), the rest of the world by the default route",
+        ),
+        commands: before.map_or_else(look, |command| vec![command]),
+    }
 }
 
 /// What the kernel gives a route that nobody gave a metric (net/ipv6/route.c, IP6_RT_PRIO_USER).

@@ -197,12 +197,28 @@ where
     'a: 'f,
 {
     let backend = |t: &Connection<'_>| t.became.map(|leg| (leg.destination, leg.destination_port));
-    let alive: BTreeSet<_> = worked.filter_map(backend).collect();
+    let worked: Vec<_> = worked.collect();
+    let alive: BTreeSet<_> = worked.iter().filter_map(|t| backend(t)).collect();
+    let outs: BTreeSet<_> = worked.iter().filter_map(|t| way_out(facts, t)).collect();
+    // One next hop of several may be dead.
+    let by_another = |t: &Connection<'_>| {
+        let out = way_out(facts, t).filter(|_| !outs.is_empty());
+        out.is_some_and(|out| !outs.contains(&out))
+    };
     let dead = |t: &&Connection<'_>| match backend(t) {
-        Some(backend) => !alive.contains(&backend),
-        None => died_as_the_nodes(facts, t),
+        Some(backend) => !alive.contains(&backend) || by_another(t),
+        None => died_as_the_nodes(facts, t) || by_another(t),
     };
     silent.iter().filter(dead).cloned().collect()
+}
+
+/// The uplink by which it left, as itself or as what this node made of it.
+fn way_out(facts: &Facts<'_>, tried: &Connection<'_>) -> Option<u32> {
+    let made = tried.became.and_then(|leg| facts.journeys().get(&leg));
+    let made = made.into_iter().flat_map(|journey| journey.hops.iter());
+    let hops = tried.requests.iter().chain(made);
+    let out = hops.filter(|h| h.egress() && h.role == Some(Role::Uplink));
+    out.map(|h| h.key.ifindex).last()
 }
 
 /// Whether it never left, and while it was tried packets of the node's died on their way to that port: two

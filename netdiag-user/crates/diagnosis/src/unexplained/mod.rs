@@ -28,19 +28,19 @@ mod owed;
 mod passages;
 mod strays;
 mod turn;
+mod unlike;
 
 use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_lang::t;
 
-pub use self::{candidates::Candidate, turn::Turn};
+pub use self::{candidates::Candidate, turn::Turn, unlike::Unlike};
 use self::{candidates::candidates, next_hops::Ways, owed::Owed};
 use crate::{
     model::{
         address::endpoint,
         flow,
         gather::Want,
-        node::{Link, LinkKind},
         pod::label,
         roles::Role,
         verdict::{Finding, PodRole, Severity, Unexplained},
@@ -88,12 +88,19 @@ pub fn dropped<'f>(facts: &'f Facts<'_>) -> Vec<DropGroup<'f>> {
     drops::patterns(facts)
 }
 
+/// What left otherwise than what others ask there and is answered, and that no finding tells.
+pub fn unlike<'f>(facts: &Facts<'f>, findings: &[Finding]) -> Vec<(Candidate, Unlike<'f>)> {
+    let mut all = candidates(facts);
+    all.retain(|c| left(c) && !explained(facts, c, findings));
+    let unlike = all.into_iter().filter_map(|candidate| {
+        let unlike = Unlike::of(facts, &candidate)?;
+        Some((candidate, unlike))
+    });
+    unlike.collect()
+}
+
 /// What left otherwise than who asked expects, though nobody is seen to be answered so, and that no finding tells.
 pub fn turned<'f>(facts: &Facts<'f>, findings: &[Finding]) -> Vec<(Candidate, Turn<'f>)> {
-    let uplinks = |l: &&Link| facts.role(l) == Some(Role::Uplink) && l.kind != LinkKind::Loopback;
-    if facts.node.links.iter().filter(uplinks).count() < 2 {
-        return Vec::new();
-    }
     let mut all = candidates(facts);
     all.retain(|c| left(c) && !explained(facts, c, findings));
     let turned = all.into_iter().filter_map(|candidate| {
@@ -132,7 +139,11 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
     // What strangers ask for may be led on here.
     let stranger = |a: IpAddr| !facts.owns(a) && !facts.is_local_pod(a);
     let led = |c: &&Candidate| stranger(c.client) && !facts.is_local_pod(c.server);
-    let services = all.iter().find(led).map(|_| Want::Services);
+    // And what is led on for others may leave as it is where this node asks.
+    let ours = |a: IpAddr| facts.owns(a) || facts.is_local_pod(a);
+    let as_it_is = |c: &&Candidate| c.leg.is_none() && left(c) && ours(c.client);
+    let services = all.iter().find(|c| led(c) || as_it_is(c));
+    let services = services.map(|_| Want::Services);
     tracked
         .chain(services)
         .chain(datagrams::wants(facts))

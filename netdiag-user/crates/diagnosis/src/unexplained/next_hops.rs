@@ -17,7 +17,7 @@ use crate::{
     model::{
         address::mac,
         flow::ends,
-        node::{Link, Neighbour, Route},
+        node::{Link, Neighbour, Route, RouteKind},
     },
     pipeline::facts::{Facts, HopFlow},
 };
@@ -40,7 +40,7 @@ impl<'f, 'a> Ways<'f, 'a> {
             silent: HashMap::new(),
         };
         for candidate in all.iter().filter(|c| left(c)) {
-            if let Some(way) = ways.of(candidate.far()) {
+            if let Some(way) = ways.by(candidate) {
                 ways.silent.entry(way).or_default().insert(candidate.far());
             }
         }
@@ -57,10 +57,11 @@ impl<'f, 'a> Ways<'f, 'a> {
                 continue;
             };
             let (source, _) = ends(&journey.flow);
-            if let Some(way) = self
-                .of(source)
-                .filter(|w| w.0 == hop.key.ifindex || !hop.plain())
-            {
+            let way = match hop.plain() {
+                true => self.at(hop.key.ifindex, source),
+                false => self.of(source),
+            };
+            if let Some(way) = way {
                 let last = self.heard.entry(way).or_default();
                 *last = hop.hop.last.max(*last);
             }
@@ -87,7 +88,7 @@ impl<'f, 'a> Ways<'f, 'a> {
         let came = facts.icmp_errors.iter();
         for (key, error) in came.filter(|(key, _)| key.direction == INGRESS) {
             let (_, far) = ends(&key.about);
-            if let Some(way) = self.of(far).filter(|way| way.0 == key.ifindex) {
+            if let Some(way) = self.at(key.ifindex, far) {
                 let last = self.heard.entry(way).or_default();
                 *last = error.last.max(*last);
             }
@@ -96,6 +97,25 @@ impl<'f, 'a> Ways<'f, 'a> {
 
     fn route(&self, far: IpAddr) -> Option<&'a Route> {
         self.facts.way(&self.facts.from_node(far))
+    }
+
+    /// That of the link which saw it last, whichever of several next hops it took.
+    fn by(&self, candidate: &Candidate) -> Option<Way> {
+        let last = candidate.last.as_ref().filter(|last| last.plain());
+        let way = last.and_then(|last| self.at(last.key.ifindex, candidate.far()));
+        way.or_else(|| self.of(candidate.far()))
+    }
+
+    /// By that link, where a route of any table leads there by it.
+    fn at(&self, link: u32, far: IpAddr) -> Option<Way> {
+        let leads = |route: &&Route| {
+            let here = route.kind == RouteKind::Unicast && route.oif == Some(link);
+            here && route.destination.contains(far)
+        };
+        let routes = self.facts.node.routes.iter().filter(leads);
+        let route = routes.max_by_key(|route| route.destination.length)?;
+        let by_hand = || self.by_hand(link, far).map(|_| far);
+        Some((link, route.gateway.or_else(by_hand), far.is_ipv4()))
     }
 
     fn of(&self, far: IpAddr) -> Option<Way> {
@@ -115,16 +135,14 @@ impl<'f, 'a> Ways<'f, 'a> {
     }
 
     pub fn answers(&self, candidate: &Candidate) -> bool {
-        let heard = self
-            .of(candidate.far())
-            .and_then(|way| self.heard.get(&way));
+        let heard = self.by(candidate).and_then(|way| self.heard.get(&way));
         heard.is_some_and(|last| *last > candidate.first)
     }
 
     /// Nobody answers by the way that it left by.
     pub fn doubtful(&self, candidate: &Candidate) -> bool {
         let far = candidate.far();
-        let silent = self.of(far).and_then(|way| self.silent.get(&way));
+        let silent = self.by(candidate).and_then(|way| self.silent.get(&way));
         let silent = silent.map_or(0, BTreeSet::len);
         let route = self.route(far);
         let one_node = route.is_some_and(|r| r.gateway.is_some() && !self.facts.leads_out(r));
@@ -139,7 +157,7 @@ impl<'f, 'a> Ways<'f, 'a> {
     /// An entry that somebody made by hand may be wrong; on a tunnel the CNI's agent made it.
     pub fn permanent(&self, candidate: &Candidate) -> Option<String> {
         let far = candidate.far();
-        let (oif, gateway, _) = self.of(far)?;
+        let (oif, gateway, _) = self.by(candidate)?;
         let entry = self.by_hand(oif, gateway.unwrap_or(far))?;
         let lladdr = mac(entry.lladdr.as_deref()?);
         Some(t!("its neighbour entry is permanent: {lladdr}"))
@@ -147,7 +165,7 @@ impl<'f, 'a> Ways<'f, 'a> {
 
     /// `192.0.2.254 (eth0)`
     pub fn name(&self, candidate: &Candidate) -> String {
-        match self.of(candidate.far()) {
+        match self.by(candidate) {
             Some((oif, Some(gateway), _)) => {
                 format!("{gateway} ({})", self.facts.node.link_name(oif))
             }

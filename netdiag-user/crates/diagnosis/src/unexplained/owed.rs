@@ -9,7 +9,7 @@ use std::{
 
 use netdiag_lang::t;
 
-use super::{Candidate, turn::Turn};
+use super::{Candidate, turn::Turn, unlike::Unlike};
 use crate::{
     model::{
         cluster::Topic, flow::ends, pod::label, roles::Role, source_nat::Leaving, verdict::PodRole,
@@ -40,6 +40,7 @@ impl<'f, 'a> Owed<'f, 'a> {
         let clusters = silent.then(|| other_end(facts, candidate)).flatten();
         clusters
             .or_else(|| Turn::of(facts, candidate).map(Turn::text))
+            .or_else(|| Unlike::of(facts, candidate).map(Unlike::text))
             .or_else(|| untranslated(facts, candidate))
     }
 

@@ -19,7 +19,7 @@ use crate::{
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Turn<'a> {
-    /// The request came in by one uplink, and the answer leaves by another.
+    /// The request came in by one uplink, or a pod's link, and the answer leaves by another uplink.
     Link { came: &'a Link, left: &'a Link },
     /// It left by one uplink with an address that belongs to another.
     Source {
@@ -98,8 +98,8 @@ impl<'a> Turn<'a> {
 fn by_another<'a>(facts: &Facts<'a>, candidate: &Candidate) -> Option<Turn<'a>> {
     let last = candidate.last.as_ref().filter(|_| candidate.answers)?;
     let requests = facts.journeys().get(&last.flow().reversed())?;
-    let uplink = |h: &&&HopFlow| h.role == Some(Role::Uplink) && !h.egress();
-    let came: Vec<&HopFlow> = requests.hops.iter().filter(uplink).copied().collect();
+    let outer = |h: &&&HopFlow| matches!(h.role, Some(Role::Uplink | Role::Pod)) && !h.egress();
+    let came: Vec<&HopFlow> = requests.hops.iter().filter(outer).copied().collect();
     let by = facts.link(came.first()?.key.ifindex)?;
     let left = facts.link(last.key.ifindex)?;
     let same = |h: &&HopFlow| {

@@ -32,7 +32,9 @@ impl<'w> Space<'w> {
             return Ok(no(Station::Route, How::NoIp, Some(Subject::Device(device))));
         };
         if let Some(how) = martian(source, destination, conf.route_localnet()) {
-            return Ok(no(Station::ReversePath, how, None));
+            let loopback = source.is_loopback() || destination.is_loopback();
+            let setting = Subject::Setting("ipv4.conf.DEVICE.route_localnet", Some(device));
+            return Ok(no(Station::ReversePath, how, loopback.then_some(setting)));
         }
         if destination.is_broadcast() {
             return self.taken(packet, device, None);

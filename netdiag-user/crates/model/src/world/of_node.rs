@@ -135,10 +135,19 @@ fn number(node: &Node, name: &str) -> u8 {
     value.unwrap_or(0)
 }
 
+/// The first of these switches that was read; what nobody read refuses nothing.
+fn forwards(node: &Node, names: &[&str]) -> bool {
+    let mut values = names.iter().filter_map(|name| node.sysctl(name));
+    values.next().is_none_or(|value| value.trim() != "0")
+}
+
 fn conf4(node: &Node, name: &str) -> Conf4 {
+    // A name may have dots, as VLANs' have.
+    let name = name.replace('.', "/");
     let of = |what: &str| number(node, &format!("net.ipv4.conf.{name}.{what}"));
+    let own = format!("net.ipv4.conf.{name}.forwarding");
     Conf4 {
-        forwarding: of("forwarding") != 0 || number(node, "net.ipv4.ip_forward") != 0,
+        forwarding: forwards(node, &[&own, "net.ipv4.ip_forward"]),
         rp_filter: of("rp_filter"),
         accept_local: of("accept_local") != 0,
         route_localnet: of("route_localnet") != 0,
@@ -149,10 +158,11 @@ fn conf4(node: &Node, name: &str) -> Conf4 {
 }
 
 fn conf6(node: &Node, name: &str) -> Conf6 {
+    let name = name.replace('.', "/");
     let of = |what: &str| number(node, &format!("net.ipv6.conf.{name}.{what}"));
     Conf6 {
         disable: of("disable_ipv6") != 0,
-        forwarding: of("forwarding") != 0,
+        forwarding: forwards(node, &[&format!("net.ipv6.conf.{name}.forwarding")]),
         hop_limit: 64,
         ..Conf6::default()
     }

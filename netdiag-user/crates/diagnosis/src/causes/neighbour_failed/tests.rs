@@ -65,6 +65,29 @@ fn isolated_ports_of_a_bridge_are_told() {
 }
 
 #[test]
+fn who_comes_in_by_another_link_is_not_where_the_route_says() {
+    let mut node = overlay_node(1450, 1450, 1500);
+    node.links.push(link(9, "br0", LinkKind::Bridge, 1500));
+    node.routes
+        .push(crate::testing::route("203.0.113.8/29", 9, None));
+    let answer = tcp("172.20.1.5", "203.0.113.9", 443);
+    let plain = netdiag_common::hop::PLAIN;
+    let failed = ("NEIGH_FAILED", "neigh_invalidate");
+    let mut lost = died(answer, failed, 9, 4);
+    (lost.1.first, lost.1.last) = (1, 14_000_000_000);
+    let asked = crate::testing::at(answer.reversed(), UPLINK, false, plain, |_| {});
+    let seen = Observation {
+        drops: vec![lost],
+        flows: vec![asked],
+        ..Observation::default()
+    };
+    let found = with_facts(&node, &seen, evaluate).expect("a finding");
+    let told = "where the route 203.0.113.8/29 looks for it: what it sends comes in by ens5";
+    assert!(found.summary.contains(told), "{}", found.summary);
+    assert_eq!(found.fix.commands, ["ip route del 203.0.113.8/29"]);
+}
+
+#[test]
 fn pods_that_are_gone_are_given_time() {
     let mut node = overlay_node(1450, 1450, 1500);
     node.routes[1].oif = Some(crate::testing::POD);

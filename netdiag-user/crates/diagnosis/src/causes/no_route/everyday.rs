@@ -2,16 +2,17 @@
 use std::net::IpAddr;
 
 use crate::{
-    model::node::LinkKind,
+    model::{node::LinkKind, policy::Chosen},
     pipeline::facts::Facts,
-    shared::{losses::DropGroup, unrouted::chosen},
+    shared::refused::Case,
 };
 
 /// Programs try IPv6 first wherever they have an address of it, in clusters that have no way out for it
 /// too. Not so for addresses of a site's own (fc00::/7), which nobody outside gave them, and where there
 /// was a route when the run began, where a route was set to refuse, or where answers are lost: somebody
 /// came by that way.
-pub fn is_everyday(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
+pub fn is_everyday(facts: &Facts<'_>, case: &Case<'_, '_>) -> bool {
+    let pattern = &case.pattern;
     let to = pattern.destination;
     let sent = facts.from_to(pattern.source, to);
     let global = !matches!(to, IpAddr::V6(v6) if v6.is_unique_local());
@@ -19,9 +20,8 @@ pub fn is_everyday(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
         && global
         && !has_no_other(facts, pattern.source)
         && !pattern.reply
-        && chosen(facts, pattern).rule().is_none()
+        && matches!(case.asked, Chosen::None | Chosen::Unknown)
         && facts.pods.by_address(to).is_none()
-        && facts.way(&sent).is_none()
         && facts.way_before(&sent).is_none()
 }
 

@@ -1,17 +1,16 @@
 //! A pod that has no default route where its neighbours have one: its programs are refused before any
 //! packet is made, and only a counter of its namespace moves.
-use std::net::IpAddr;
-
 use netdiag_lang::t;
 
 use super::ID;
 use crate::{
     model::{
-        node::{Link, PodSide},
+        node::PodSide,
         pod::label,
-        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Origin, PodRole, Severity},
     },
     pipeline::facts::Facts,
+    shared::pod_default,
     shell,
 };
 
@@ -24,11 +23,11 @@ const ROUTES: usize = 4;
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let sides = || facts.node.pod_sides.iter();
-    if !sides().any(|side| gateway(side).is_some()) {
+    if !sides().any(|side| pod_default::gateway(side, false).is_some()) {
         return None;
     }
     let refused = |side: &PodSide| facts.moved(side.netns, COUNTER).unwrap_or(0);
-    let lacking = sides().filter(|s| is_cut_off(s) && refused(s) >= REFUSED);
+    let lacking = sides().filter(|s| pod_default::is_missing(s, false) && refused(s) >= REFUSED);
     let side = lacking.max_by_key(|side| refused(side))?;
     let packets = refused(side);
     let address = *side.addresses.iter().find(|a| a.is_ipv4())?;
@@ -44,25 +43,8 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     finding.about.push(address);
     finding.first_seen = facts.clock.text(facts.now);
     finding.last_seen.clone_from(&finding.first_seen);
-    finding.fix = fix(facts, side);
+    finding.fix = pod_default::fix(facts, side, false);
     Some(finding)
-}
-
-/// Its routes are known and lead to its own network at most.
-fn is_cut_off(side: &PodSide) -> bool {
-    let anywhere = |(to, _): &(_, _)| is_default(to);
-    !side.ways.is_empty() && !side.ways.iter().any(anywhere)
-}
-
-#[expect(clippy::disallowed_methods, reason = "of a pod's own routes")]
-fn is_default(to: &crate::model::address::Prefix) -> bool {
-    to.address.is_ipv4() && to.is_anywhere()
-}
-
-/// By which a pod sends to the rest of the world.
-fn gateway(side: &PodSide) -> Option<IpAddr> {
-    let mut ways = side.ways.iter();
-    ways.find(|(to, _)| is_default(to))?.1
 }
 
 fn evidence(facts: &Facts<'_>, side: &PodSide, packets: u64) -> Vec<Evidence> {
@@ -79,38 +61,6 @@ fn evidence(facts: &Facts<'_>, side: &PodSide, packets: u64) -> Vec<Evidence> {
     let mut routes = Evidence::new(EvidenceKind::Route, Origin::Configured, text);
     routes.confirm = Some(inside(shell!("ip route show")));
     vec![counter, routes]
-}
-
-fn fix(facts: &Facts<'_>, side: &PodSide) -> Fix {
-    let link = link_of(facts, side);
-    // Whoever is on the same bridge has the same gateway, where that is this node: another pod may have
-    // set its own.
-    let beside = |other: &&PodSide| {
-        let other = link_of(facts, other);
-        link.is_some_and(|l| l.master.is_some() && other.is_some_and(|o| o.master == l.master))
-    };
-    let by = facts
-        .node
-        .pod_sides
-        .iter()
-        .filter(beside)
-        .filter_map(gateway);
-    let by = by.into_iter().find(|gateway| facts.owns(*gateway));
-    let add = by.map(|gateway| shell!("ip route add default via {}", gateway));
-    let show = shell!("ip route show");
-    Fix {
-        summary: t!(
-            "recreate the pod: its routes are the CNI plugin's (\"routes\" of its IPAM configuration); \
-             find out what took the default route away"
-        )
-        .into(),
-        commands: vec![facts.node.inside(side.netns, add.unwrap_or(show))],
-    }
-}
-
-fn link_of<'a>(facts: &Facts<'a>, side: &PodSide) -> Option<&'a Link> {
-    let mut links = facts.node.links.iter();
-    links.find(|l| l.peer_netns == Some(side.netns))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::{
         journal::Thing,
         node::{Link, Neighbour, Route, RouteKind},
         policy::{Action, Packet},
+        roles::Role,
         shell::CommandLine,
         total::Total,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
@@ -158,6 +159,9 @@ impl Turned<'_> {
     /// A table of its own for what answers by that address, behind the routes that main has for networks of its own.
     fn fix(&self, facts: &Facts<'_>) -> Fix {
         let owed = self.turn.owed();
+        if facts.role(owed) == Some(Role::Pod) {
+            return self.to_the_pod(owed);
+        }
         let packet = self.decided(facts);
         let table = free_table(facts).to_string();
         let of_family = |command: CommandLine| command.of_family(packet.source.is_ipv6());
@@ -201,6 +205,24 @@ impl Turned<'_> {
                 Some(route) => vec![route, rule],
                 // Nobody knows the router there.
                 None => vec![of_family(shell!("ip neighbour show dev {v}", owed.name))],
+            },
+        }
+    }
+}
+
+impl Turned<'_> {
+    /// This node leads the address elsewhere, with which the pod behind that link asks.
+    fn to_the_pod(&self, pods: &Link) -> Fix {
+        let (client, name) = (self.worst.client, &pods.name);
+        let host = Prefix::host(client);
+        let lead = shell!("ip route replace {} dev {}", host, name).of_family(client.is_ipv6());
+        Fix {
+            summary: t!(
+                "let the pod behind {name} ask with an address that this node leads to it, or lead {client} there"
+            ),
+            commands: match pods.master {
+                None => vec![lead],
+                Some(_) => vec![shell!("ip route get {}", client)],
             },
         }
     }

@@ -180,7 +180,7 @@ fn a_next_hop_that_answers_for_itself_is_reached() {
 #[test]
 fn a_pods_link_that_is_switched_off_is_named() {
     let asked = tcp(UNKNOWN, "172.20.1.5", 8080);
-    let look = |off: fn(&mut Link)| {
+    let look = |off: fn(&mut crate::model::node::Link)| {
         let mut node = node();
         node.links
             .iter_mut()

@@ -60,6 +60,10 @@ fn state(node: &Node) -> Stack {
 
 /// Somebody outside asks the pod four times in seven seconds.
 fn judged(routes: Vec<Route>) -> Vec<Finding> {
+    judged_on(&node(), routes)
+}
+
+fn judged_on(node: &Node, routes: Vec<Route>) -> Vec<Finding> {
     let flow = tcp("203.0.113.77", "172.20.1.5", 8080);
     let asked = |h: &mut FlowHop| (h.first, h.last, h.syns) = (1, 7_000_000_000, 4);
     let seen = Observation {
@@ -70,10 +74,10 @@ fn judged(routes: Vec<Route>) -> Vec<Finding> {
         ],
         ..Observation::default()
     };
-    let (node, pod) = (node(), pod(routes));
-    let pieces = [(NETNS, state(&node)), (POD_NETNS, state(&pod))]
+    let pod = pod(routes);
+    let pieces = [(NETNS, state(node)), (POD_NETNS, state(&pod))]
         .map(|(netns, stack)| (Want::Stack(netns), Ok(Piece::Stack(Box::new(stack)))));
-    with_gathered(&node, &seen, pieces, |facts| evaluate(facts, &[]))
+    with_gathered(node, &seen, pieces, |facts| evaluate(facts, &[]))
 }
 
 #[test]
@@ -85,6 +89,27 @@ fn an_answer_that_no_route_takes_is_named() {
     let told = "the pod 172.20.1.5 has no route to 203.0.113.77; so nothing that tcp 172.20.1.5:8080 answers";
     assert!(one.summary.starts_with(told), "{}", one.summary);
     assert_eq!(one.confidence, Confidence::Confirmed);
+}
+
+#[test]
+fn a_pod_without_a_default_route_gets_that_of_others() {
+    let mut node = node();
+    let gateway = "169.254.1.1".parse().expect("an address");
+    let near = || ("169.254.1.1/32".parse().expect("a prefix"), None);
+    let mut other = node.pod_sides[0].clone();
+    other.netns += 7;
+    other.addresses.clear();
+    other.ways = vec![
+        near(),
+        ("0.0.0.0/0".parse().expect("a prefix"), Some(gateway)),
+    ];
+    node.pod_sides.push(other);
+    node.pod_sides[0].ways = vec![near()];
+    let found = judged_on(&node, Vec::new());
+    let told = "the pod 172.20.1.5 has no default route; so nothing";
+    assert!(found[0].summary.starts_with(told), "{found:?}");
+    let add = "ip netns exec cni-1 ip route add default via 169.254.1.1";
+    assert_eq!(found[0].fix.commands, [add]);
 }
 
 #[test]

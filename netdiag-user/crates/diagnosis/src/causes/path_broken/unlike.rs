@@ -1,0 +1,206 @@
+//! What leaves this node otherwise than what is answered there does, and is not: by another link, with a source that no
+//! link of the node has, untranslated.
+use netdiag_lang::t;
+
+use super::{ID, conversations};
+use crate::{
+    model::{
+        flow::ends,
+        journal::Thing,
+        node::{MAIN, Route, RouteKind},
+        policy::{Action, PolicyRule},
+        shell::CommandLine,
+        total::Total,
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+    },
+    pipeline::facts::Facts,
+    shared::dead_end::shown_as,
+    shell,
+    unexplained::{self, Candidate, Unlike},
+};
+
+struct Group<'a> {
+    unlike: Unlike<'a>,
+    all: Vec<Candidate>,
+}
+
+/// A finding for each way in which it does.
+pub fn evaluate(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Finding> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for (candidate, unlike) in unexplained::unlike(facts, findings) {
+        match groups.iter_mut().find(|group| group.unlike == unlike) {
+            Some(group) => group.all.push(candidate),
+            None => groups.push(Group {
+                unlike,
+                all: vec![candidate],
+            }),
+        }
+    }
+    groups.iter().map(|group| group.finding(facts)).collect()
+}
+
+impl Group<'_> {
+    fn finding(&self, facts: &Facts<'_>) -> Finding {
+        let (worst, left) = (&self.all[0], &self.unlike.left().name);
+        let asked: u64 = self.all.iter().map(|c| c.asked).total();
+        let refer = worst.refer();
+        let what = format!("{} {}", refer.protocol, refer.destination);
+        let client = worst.client;
+        let summary = match self.unlike {
+            Unlike::Link { other, .. } => t!(
+                "what {client} asks {what} leaves by {left}{}, and nothing comes back: {asked} times; what leaves by {} for there is answered",
+                self.led(facts),
+                other.name
+            ),
+            Unlike::Source { source, .. } => t!(
+                "what {client} asks {what} leaves by {left} with the source {source}, which this node gives it and no link of it has: {asked} times, and no answer comes here"
+            ),
+            Unlike::Untranslated { .. } => t!(
+                "what {client} asks {what} leaves by {left} as it is: {asked} times, unanswered; what others ask there is translated on this node"
+            ),
+        };
+        let mut finding = Finding::new(ID, Severity::Warning, Confidence::Suspected, summary);
+        finding.evidence.push(self.seen());
+        finding.evidence.extend(self.configured(facts));
+        conversations(facts, &mut finding, &self.all.iter().collect::<Vec<_>>());
+        finding.fix = self.fix(facts);
+        finding
+    }
+
+    /// By what, in brackets.
+    fn led(&self, facts: &Facts<'_>) -> String {
+        let Some(route) = self.route(facts) else {
+            return String::new();
+        };
+        match (to_table(facts, route).first(), route.gateway) {
+            (Some(rule), _) => t!(" (policy rule \"{}\")", rule.text()),
+            (None, Some(gateway)) => t!(" (next hop {gateway})"),
+            (None, None) => String::new(),
+        }
+    }
+
+    fn seen(&self) -> Evidence {
+        let (worst, left) = (&self.all[0], &self.unlike.left().name);
+        let mut seen = Evidence::new(EvidenceKind::Route, Origin::Observed, self.unlike.text());
+        seen.at = Some(left.clone());
+        seen.direction = Some("egress".into());
+        seen.packets = worst.last.as_ref().map(|hop| hop.hop.packets);
+        let far = worst.far();
+        seen.confirm = Some(shell!(
+            "timeout 10 tcpdump -c 5 -lnni {v} dst host {}",
+            left,
+            far
+        ));
+        seen
+    }
+
+    fn configured(&self, facts: &Facts<'_>) -> Vec<Evidence> {
+        match self.unlike {
+            Unlike::Source { source, .. } => {
+                let text = t!("no link of this node has {source}");
+                let mut line = Evidence::new(EvidenceKind::Link, Origin::Configured, text);
+                let shown = shell!("ip address show to {}", source);
+                line.confirm = Some(shown.showing_nothing());
+                vec![line]
+            }
+            Unlike::Untranslated { .. } => Vec::new(),
+            Unlike::Link { .. } => {
+                let route = self.route(facts);
+                let rules = route.into_iter().flat_map(|route| to_table(facts, route));
+                let rules = rules.map(rule_evidence);
+                route.map(route_evidence).into_iter().chain(rules).collect()
+            }
+        }
+    }
+
+    /// The one by which it left, whichever of several next hops or tables that is.
+    fn route<'f>(&self, facts: &Facts<'f>) -> Option<&'f Route> {
+        let (_, to) = ends(self.all[0].last.as_ref()?.flow());
+        let left = self.unlike.left().index;
+        let leads = |route: &&Route| {
+            let here = route.kind == RouteKind::Unicast && route.oif == Some(left);
+            here && route.destination.contains(to)
+        };
+        let routes = facts.node.routes.iter().filter(leads);
+        routes.max_by_key(|route| (route.destination.length, route.table != MAIN))
+    }
+
+    fn fix(&self, facts: &Facts<'_>) -> Fix {
+        let worst = &self.all[0];
+        let lists = |address: &std::net::IpAddr| {
+            let named = |list: CommandLine| list.pipe(shell!("grep -F -w -e {v}", address));
+            vec![
+                named(shell!("nft -a list ruleset")),
+                named(shell!("iptables-save -t nat -c")),
+            ]
+        };
+        match self.unlike {
+            Unlike::Source { left, source } => Fix {
+                summary: t!(
+                    "let the rule that translates to {source} take an address of {} (masquerade), or give {source} to this node",
+                    left.name
+                ),
+                commands: lists(&source),
+            },
+            Unlike::Untranslated { .. } => Fix {
+                summary: t!(
+                    "translate {} for what this node itself sends and for these pods too: a rule in prerouting sees what comes in alone, what this node sends passes output",
+                    worst.server
+                ),
+                commands: lists(&worst.server),
+            },
+            Unlike::Link { left, other } => {
+                let route = self.route(facts);
+                let gateway = route.and_then(|route| route.gateway);
+                let by = gateway.map_or_else(|| left.name.clone(), |gateway| gateway.to_string());
+                let ipv6 = worst.far().is_ipv6();
+                let table = route.map_or(MAIN, |route| route.table).to_string();
+                Fix {
+                    summary: t!(
+                        "see whether {by} sends on what it gets and takes the way back, or lead this by {} too",
+                        other.name
+                    ),
+                    commands: vec![
+                        shell!("ip route show table {}", table).of_family(ipv6),
+                        shell!("ip rule show").of_family(ipv6),
+                    ],
+                }
+            }
+        }
+    }
+}
+
+/// What somebody's rules send to the route's table.
+fn to_table<'f>(facts: &Facts<'f>, route: &Route) -> Vec<&'f PolicyRule> {
+    let ipv6 = route.destination.address.is_ipv6();
+    let to = |rule: &&PolicyRule| rule.action == Action::Table(route.table) && rule.ipv6 == ipv6;
+    let rules = facts.node.rules.iter().filter(to);
+    rules.filter(|_| route.table != MAIN).collect()
+}
+
+fn route_evidence(route: &Route) -> Evidence {
+    let (to, table) = (route.destination, route.table);
+    let text = match route.gateway {
+        Some(gateway) => t!(
+            "the route {} of table {table} leads by {gateway}",
+            shown_as(to)
+        ),
+        None => t!("the route {} of table {table} leads there", shown_as(to)),
+    };
+    let mut line = Evidence::new(EvidenceKind::Route, Origin::Configured, text);
+    let shown = shell!("ip route show table {}", table).of_family(to.address.is_ipv6());
+    line.confirm = Some(shown.showing(&[&shown_as(to)]));
+    line.of([Thing::Route { to, table }])
+}
+
+fn rule_evidence(rule: &PolicyRule) -> Evidence {
+    let (ipv6, priority) = (rule.ipv6, rule.priority);
+    let text = t!("policy rule {}", rule.text());
+    let mut line = Evidence::new(EvidenceKind::Rule, Origin::Configured, text);
+    let shown = shell!("ip rule show pref {}", priority).of_family(ipv6);
+    line.confirm = Some(shown.showing(&[&priority.to_string()]));
+    line.of([Thing::Policy { ipv6, priority }])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+use netdiag_common::hop::{ACK, FlowHop, FlowHopKey, PLAIN};
+
+use super::*;
+use crate::{
+    model::{
+        node::{LinkKind, Node},
+        observation::Observation,
+    },
+    testing::{POD, UPLINK, at, link, overlay_node, route, tcp, with_facts},
+};
+
+const SECOND: u32 = 9;
+const POD_ADDRESS: &str = "172.20.1.5";
+const SERVER: &str = "203.0.113.77";
+
+/// With a default route of two next hops.
+fn node() -> Node {
+    let mut node = overlay_node(1450, 1450, 1500);
+    let second = link(SECOND, "ens6", LinkKind::Physical, 1500).with_address("198.51.100.9/24");
+    node.links.push(second);
+    for (link, router) in [(UPLINK, "192.0.2.254"), (SECOND, "198.51.100.1")] {
+        node.routes.push(route("0.0.0.0/0", link, Some(router)));
+    }
+    node
+}
+
+type Hop = (FlowHopKey, FlowHop);
+
+/// The pod asks from that port four times in seven seconds, by that link; with an answer or without one.
+fn asks(port: u16, by: u32, answered: bool) -> Vec<Hop> {
+    let mut flow = tcp(POD_ADDRESS, SERVER, 443);
+    flow.source_port = port;
+    let asked = |h: &mut FlowHop| {
+        (h.first, h.last, h.syns, h.flags) = (1, 7_000_000_000, 4, 0);
+        if answered {
+            h.flags |= ACK;
+        }
+    };
+    let mut hops = vec![
+        at(flow, POD, false, PLAIN, asked),
+        at(flow, by, true, PLAIN, asked),
+    ];
+    if answered {
+        let back = |h: &mut FlowHop| (h.first, h.last) = (2, 7_000_000_001);
+        hops.push(at(flow.reversed(), by, false, PLAIN, back));
+        hops.push(at(flow.reversed(), POD, true, PLAIN, back));
+    }
+    hops
+}
+
+fn judged(node: &Node, flows: Vec<Vec<Hop>>) -> Vec<Finding> {
+    let seen = Observation {
+        now: 9_000_000_000,
+        flows: flows.concat(),
+        ..Observation::default()
+    };
+    with_facts(node, &seen, |facts| evaluate(facts, &[]))
+}
+
+#[test]
+fn a_next_hop_by_which_nobody_hears_from_a_server_that_lives_is_told() {
+    let node = node();
+    let dead = asks(40_000, SECOND, false);
+    let found = judged(&node, vec![dead.clone(), asks(40_001, UPLINK, true)]);
+    let [one] = found.as_slice() else {
+        panic!("{found:?}");
+    };
+    let told = "what 172.20.1.5 asks tcp 203.0.113.77:443 leaves by ens6 (next hop 198.51.100.1), and nothing comes back: 4 times";
+    assert!(one.summary.starts_with(told), "{}", one.summary);
+    assert!(one.fix.summary.contains("198.51.100.1"), "{:?}", one.fix);
+    assert_eq!(one.confidence, Confidence::Suspected);
+    assert!(judged(&node, vec![dead.clone()]).is_empty(), "nobody lives");
+    let by_both = vec![dead, asks(40_001, UPLINK, true), asks(40_002, SECOND, true)];
+    assert!(judged(&node, by_both).is_empty(), "others get through so");
+}
+
+#[test]
+fn the_rule_that_leads_to_its_table_is_shown() {
+    let mut node = node();
+    node.routes.retain(|route| route.oif != Some(SECOND));
+    let mut other = route("0.0.0.0/0", SECOND, Some("198.51.100.1"));
+    other.table = 77;
+    node.routes.push(other);
+    let rule = crate::testing::policy(
+        200,
+        Action::Table(77),
+        "from all fwmark 0x4000/0x4000 lookup 77",
+    );
+    node.rules.push(rule);
+    let flows = vec![asks(40_000, SECOND, false), asks(40_001, UPLINK, true)];
+    let found = judged(&node, flows);
+    let lines: Vec<_> = found[0].evidence.iter().map(|line| &line.text).collect();
+    assert!(
+        lines.iter().any(|line| line.contains("fwmark 0x4000")),
+        "{lines:?}"
+    );
+}
