@@ -73,7 +73,7 @@ impl<'w> Tables<'w> {
         })
     }
 
-    /// Why it is led no further, as it comes in or is sent: for want of a route, for its source's sake, or because
+    /// Why it is led no further, as it comes in or is sent: without a route, for its source's sake, or because
     /// nothing is forwarded there.
     pub fn refuse(&self, asked: &Asked) -> Result<Option<No<'w>>, Unknown> {
         let space = &self.0;

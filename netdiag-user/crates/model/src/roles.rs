@@ -157,7 +157,6 @@ fn is_last(node: &Node, link: &Link, side: &PodSide) -> bool {
         && !leads_by_gateway(node, link)
 }
 
-#[expect(clippy::disallowed_methods, reason = "of the routes themselves")]
 fn leads_by_gateway(node: &Node, link: &Link) -> bool {
     let by = |route: &Route| route.oif == Some(link.index) && route.gateway.is_some();
     node.routes.iter().any(by)

@@ -178,8 +178,10 @@ fn is_next_hop(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
 fn persists(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let link = pattern.losses.iter().find_map(|l| link_of(facts, l));
     let to_pods = link.and_then(|l| facts.role(l));
+    // Who is seen elsewhere is not gone.
+    let seen = link.is_some_and(|link| elsewhere::comes_by(facts, pattern, link).is_some());
     let patience = match to_pods {
-        Some(Role::Pod | Role::Bridge) => ROLLOUT_NS,
+        Some(Role::Pod | Role::Bridge) if !seen => ROLLOUT_NS,
         _ => ROUNDS_NS,
     };
     pattern.last().saturating_sub(pattern.first()) >= patience
@@ -223,15 +225,18 @@ fn hop<'a>(facts: &Facts<'a>, pattern: &DropGroup<'_>) -> Hop<'a> {
         None if overlay => Missing::Neighbour,
         _ => Missing::Answer,
     };
+    let behind = local_pod_route::missing(facts, address)
+        .filter(|it| Some(it.index) != link.map(|l| l.index));
+    // A pod of this node is led to by its own route.
+    let another = link.filter(|_| behind.is_none());
     Hop {
         address,
         link,
         missing,
         apart: isolation::between(facts, pattern.source, address),
-        behind: local_pod_route::missing(facts, address)
-            .filter(|it| Some(it.index) != link.map(|l| l.index)),
+        behind,
         off: local_pod_route::switched_off(facts, address),
-        comes: link.and_then(|link| elsewhere::comes_by(facts, pattern, link)),
+        comes: another.and_then(|link| elsewhere::comes_by(facts, pattern, link)),
         asker: died_in(facts, pattern),
     }
 }

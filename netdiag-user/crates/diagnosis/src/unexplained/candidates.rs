@@ -216,9 +216,9 @@ where
 fn way_out(facts: &Facts<'_>, tried: &Connection<'_>) -> Option<u32> {
     let made = tried.became.and_then(|leg| facts.journeys().get(&leg));
     let made = made.into_iter().flat_map(|journey| journey.hops.iter());
-    let hops = tried.requests.iter().chain(made);
-    let out = hops.filter(|h| h.egress() && h.role == Some(Role::Uplink));
-    out.map(|h| h.key.ifindex).last()
+    let mut hops = tried.requests.iter().chain(made).rev();
+    let out = hops.find(|h| h.egress() && h.role == Some(Role::Uplink))?;
+    Some(out.key.ifindex)
 }
 
 /// Whether it never left, and while it was tried packets of the node's died on their way to that port: two

@@ -1,6 +1,6 @@
 //! What left this node otherwise than what is answered does: by a link by which nobody hears from that server, with a
 //! source that this node made up, or as it is where others are translated.
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_common::flow::FlowKey;
 use netdiag_lang::t;
@@ -120,13 +120,11 @@ fn to_server(candidate: &Candidate) -> (IpAddr, u16, u8) {
 /// The link by which what is asked of the same server leaves and is answered, where nothing that leaves by this one is.
 fn answered_by<'a>(facts: &Facts<'a>, last: &HopFlow) -> Option<&'a Link> {
     let same = |tried: &&Connection<'_>| to(&tried.flow) == to(last.flow()) && is_answered(tried);
-    let mut other = None;
-    for tried in all(facts).filter(same) {
+    let out = |tried: &Connection<'_>| {
         let out = tried.requests.iter().rev().find(|hop| leaves(hop))?;
-        if out.key.ifindex == last.key.ifindex {
-            return None;
-        }
-        other = facts.link(out.key.ifindex);
-    }
-    other
+        Some(out.key.ifindex)
+    };
+    let outs: BTreeSet<u32> = all(facts).filter(same).filter_map(out).collect();
+    let other = outs.first().filter(|_| !outs.contains(&last.key.ifindex))?;
+    facts.link(*other)
 }

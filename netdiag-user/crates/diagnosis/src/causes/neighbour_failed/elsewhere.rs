@@ -23,7 +23,7 @@ pub fn comes_by<'a>(
     let route = facts.way(&sent)?;
     let near = route.gateway.is_none() && route.oif == Some(link.index);
     let back = |loss: &&Loss| facts.journeys().get(&loss.flow().reversed());
-    let mut back = pattern.losses.iter().filter_map(|loss| back(loss));
+    let mut back = pattern.losses.iter().filter_map(back);
     let came = back.find_map(|journey| journey.hops.iter().find(|hop| !hop.egress()).copied())?;
     let by = facts
         .link(came.key.ifindex)

@@ -19,6 +19,9 @@ use crate::{
     unexplained::{self, Candidate, Unlike},
 };
 
+/// Questions by a link, as many as two connections ask in vain: one server may lose one connection.
+const ASKED: u64 = 6;
+
 struct Group<'a> {
     unlike: Unlike<'a>,
     all: Vec<Candidate>,
@@ -36,10 +39,17 @@ pub fn evaluate(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Finding> {
             }),
         }
     }
+    groups.retain(Group::is_a_pattern);
     groups.iter().map(|group| group.finding(facts)).collect()
 }
 
 impl Group<'_> {
+    fn is_a_pattern(&self) -> bool {
+        let by_link = matches!(self.unlike, Unlike::Link { .. });
+        let asked: u64 = self.all.iter().map(|c| c.asked).total();
+        !by_link || asked >= ASKED
+    }
+
     fn finding(&self, facts: &Facts<'_>) -> Finding {
         let (worst, left) = (&self.all[0], &self.unlike.left().name);
         let asked: u64 = self.all.iter().map(|c| c.asked).total();

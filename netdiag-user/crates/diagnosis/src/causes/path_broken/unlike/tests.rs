@@ -26,12 +26,12 @@ fn node() -> Node {
 
 type Hop = (FlowHopKey, FlowHop);
 
-/// The pod asks from that port four times in seven seconds, by that link; with an answer or without one.
+/// The pod asks from that port six times in seven seconds, by that link; with an answer or without one.
 fn asks(port: u16, by: u32, answered: bool) -> Vec<Hop> {
     let mut flow = tcp(POD_ADDRESS, SERVER, 443);
     flow.source_port = port;
     let asked = |h: &mut FlowHop| {
-        (h.first, h.last, h.syns, h.flags) = (1, 7_000_000_000, 4, 0);
+        (h.first, h.last, h.syns, h.flags) = (1, 7_000_000_000, 6, 0);
         if answered {
             h.flags |= ACK;
         }
@@ -65,7 +65,7 @@ fn a_next_hop_by_which_nobody_hears_from_a_server_that_lives_is_told() {
     let [one] = found.as_slice() else {
         panic!("{found:?}");
     };
-    let told = "what 172.20.1.5 asks tcp 203.0.113.77:443 leaves by ens6 (next hop 198.51.100.1), and nothing comes back: 4 times";
+    let told = "what 172.20.1.5 asks tcp 203.0.113.77:443 leaves by ens6 (next hop 198.51.100.1), and nothing comes back: 6 times";
     assert!(one.summary.starts_with(told), "{}", one.summary);
     assert!(one.fix.summary.contains("198.51.100.1"), "{:?}", one.fix);
     assert_eq!(one.confidence, Confidence::Suspected);
