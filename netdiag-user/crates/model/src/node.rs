@@ -228,9 +228,13 @@ impl PodSide {
     /// The gateway by which the pod sends what is for `destination`; nothing where that is on its
     /// own link.
     pub fn gateway(&self, destination: IpAddr) -> Option<IpAddr> {
+        self.way(destination)?.1
+    }
+
+    /// The route that it takes, with its gateway.
+    pub fn way(&self, destination: IpAddr) -> Option<(Prefix, Option<IpAddr>)> {
         let ways = self.ways.iter().filter(|(to, _)| to.contains(destination));
-        let best = ways.max_by_key(|(to, _)| to.length);
-        best?.1
+        ways.max_by_key(|(to, _)| to.length).copied()
     }
 }
 

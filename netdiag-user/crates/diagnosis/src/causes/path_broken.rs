@@ -52,7 +52,8 @@ use crate::{
     model::{
         flow,
         gather::{Answer, Want},
-        verdict::{Finding, PodRole, Severity},
+        node::Link,
+        verdict::{Evidence, EvidenceKind, Finding, Origin, PodRole, Severity},
     },
     need::{Need, Strength},
     pipeline::{
@@ -64,6 +65,7 @@ use crate::{
         losses::{self, DropGroup, Standing},
         pod_gateway_silent, too_wide,
     },
+    shell,
     unexplained::{self, Candidate},
 };
 
@@ -205,6 +207,20 @@ fn finding(facts: &Facts<'_>, ended: Ended<'_>) -> Finding {
     }
     finding.fix = told.fix;
     finding
+}
+
+/// What was seen of one that left by that link.
+fn leaving(candidate: &Candidate, left: &Link, text: String) -> Evidence {
+    let mut seen = Evidence::new(EvidenceKind::Route, Origin::Observed, text);
+    seen.at = Some(left.name.clone());
+    seen.direction = Some("egress".into());
+    seen.packets = candidate.last.as_ref().map(|hop| hop.hop.packets);
+    seen.confirm = Some(shell!(
+        "timeout 10 tcpdump -c 5 -lnni {v} dst host {}",
+        left.name,
+        candidate.far()
+    ));
+    seen
 }
 
 /// What a finding tells of who asks in vain.

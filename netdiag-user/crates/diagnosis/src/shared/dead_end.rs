@@ -199,17 +199,12 @@ impl At<'_, '_> {
         let gateway = side.gateway(to)?;
         let other = facts.node.pod_side(self.netns)?;
         let by_it = side.netns != self.netns && other.addresses.contains(&gateway);
-        let (way, _) = side
-            .ways
-            .iter()
-            .find(|(_, by)| *by == Some(gateway))
-            .filter(|_| by_it)?;
+        let (way, _) = side.way(to).filter(|_| by_it)?;
         let way = match way.length {
             0 => "default".to_owned(),
             _ => way.to_string(),
         };
-        let pod = facts.pod(self.source, PodRole::Source);
-        let pod = pod.map_or_else(|| self.source.to_string(), |pod| label(&pod));
+        let pod = named(facts, self.source);
         let what = t!(
             "the pod {pod} leads {way} by {gateway}, which is {} and does not forward",
             self.whose()
@@ -449,6 +444,12 @@ impl At<'_, '_> {
             what,
         }
     }
+}
+
+/// A pod by its name, else by its address.
+pub fn named(facts: &Facts<'_>, address: IpAddr) -> String {
+    let pod = facts.pod(address, PodRole::Source);
+    pod.map_or_else(|| address.to_string(), |pod| label(&pod))
 }
 
 /// As iproute2 prints it.

@@ -32,12 +32,13 @@ pub struct Case<'f, 'a> {
 
 /// All that end at that station, the busiest first.
 pub fn at<'f, 'a>(facts: &'f Facts<'a>, station: Station) -> Vec<Case<'f, 'a>> {
-    let ends = |loss: &Loss| end(facts, loss).is_some_and(|(at, _)| at == station);
+    let ends = |loss: &Loss| loss.is_at(station) && ended(facts, loss) == Some(station);
     let patterns = losses::patterns(facts, ends);
     let case = |pattern: DropGroup<'f>| {
         let loss = *pattern.losses.first()?;
-        let (_, no) = end(facts, loss)?;
-        let here = died_in(facts, loss) == facts.node.netns;
+        let here = is_here(facts, loss);
+        let no = here.then(|| refusal(facts, loss)).flatten();
+        let no = no.filter(|no| no.station == station);
         let asked = match station {
             _ if !here => Chosen::Unknown,
             Station::ReversePath => facts.ways().chosen(&back(&pattern)),
@@ -53,19 +54,26 @@ pub fn at<'f, 'a>(facts: &'f Facts<'a>, station: Station) -> Vec<Case<'f, 'a>> {
     patterns.into_iter().filter_map(case).collect()
 }
 
-/// The station where it ended, with what says no there. Where neither the kernel nor the state tells which of several
-/// it is, it is none of these.
-fn end<'a>(facts: &Facts<'a>, loss: &Loss) -> Option<(Station, Option<No<'a>>)> {
+/// The station where it ended: as the kernel says, or the state where its word stands for several. A flood has reasons,
+/// and no table is asked for it.
+fn ended(facts: &Facts<'_>, loss: &Loss) -> Option<Station> {
     let fits = STATIONS.iter().copied().filter(|at| loss.is_at(*at));
     let fits: Vec<Station> = fits.collect();
-    let first = *fits.first()?;
-    let here = died_in(facts, loss) == facts.node.netns;
-    let no = || facts.ways().refused(&packet(facts, loss));
-    let no = here.then(no).flatten();
-    match no.filter(|no| fits.contains(&no.station)) {
-        Some(no) => Some((no.station, Some(no))),
-        None => (fits.len() == 1 && loss.reason != "NOT_SPECIFIED").then_some((first, None)),
+    if let [one] = fits[..]
+        && loss.reason != "NOT_SPECIFIED"
+    {
+        return Some(one);
     }
+    let no = is_here(facts, loss).then(|| refusal(facts, loss)).flatten();
+    no.map(|no| no.station).filter(|at| fits.contains(at))
+}
+
+fn is_here(facts: &Facts<'_>, loss: &Loss) -> bool {
+    died_in(facts, loss) == facts.node.netns
+}
+
+fn refusal<'a>(facts: &Facts<'a>, loss: &Loss) -> Option<No<'a>> {
+    facts.ways().refused(&packet(facts, loss))
 }
 
 /// Where nothing that is understood refuses it, a rule that goes by its mark may.

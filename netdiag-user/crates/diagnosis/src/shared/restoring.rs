@@ -92,7 +92,7 @@ fn nobodys(route: &Route, to: IpAddr, translated: bool) -> Fix {
             commands: vec![shell!("ip route show {}", range).of_family(to.is_ipv6())],
         };
     }
-    let named = |list: CommandLine| list.pipe(shell!("grep -F -w -e {v}", to));
+    let known = shell!("conntrack -L --reply-src {}", to);
     Fix {
         summary: t!(
             "{} is this node's own range of pod addresses, and no pod has {to}: a rule of this node \
@@ -100,12 +100,20 @@ fn nobodys(route: &Route, to: IpAddr, translated: bool) -> Fix {
              is gone): delete it",
             range
         ),
-        commands: vec![
-            named(shell!("iptables-save -t nat")),
-            named(shell!("nft -a list ruleset")),
-            shell!("conntrack -L --reply-src {}", to),
-        ],
+        commands: translating(to).into_iter().chain([known]).collect(),
     }
+}
+
+/// Lists the rules that translate to or from an address.
+pub fn translating(address: IpAddr) -> Vec<CommandLine> {
+    let by_iptables = match address.is_ipv4() {
+        true => shell!("iptables-save -t nat"),
+        false => shell!("ip6tables-save -t nat"),
+    };
+    let lists = [by_iptables, shell!("nft -a list ruleset")].into_iter();
+    lists
+        .map(|list| list.pipe(shell!("grep -F -w -e {v}", address)))
+        .collect()
 }
 
 fn refusing(facts: &Facts<'_>, route: &Route, to: IpAddr, before: Option<CommandLine>) -> Fix {

@@ -2,14 +2,16 @@
 //! given with is too wide.
 use netdiag_lang::t;
 
-use super::{dead_end::Told, losses, pod_default};
+use super::{
+    dead_end::{Told, named, shown_as},
+    losses, pod_default,
+};
 use crate::{
     model::{
         address::Prefix,
         flow::ends,
         node::RouteKind,
-        pod::label,
-        verdict::{Evidence, EvidenceKind, Fix, Origin, PodRole},
+        verdict::{Evidence, EvidenceKind, Fix, Origin},
     },
     pipeline::facts::{Facts, Loss},
     shell,
@@ -20,9 +22,10 @@ pub fn told(facts: &Facts<'_>, loss: &Loss) -> Option<Told> {
     let node = facts.node;
     let side = node.pod_side(loss.key.netns)?;
     let (source, to) = ends(loss.flow());
-    let ways = side.ways.iter().filter(|(way, _)| way.contains(to));
-    let (way, gateway) = ways.max_by_key(|(way, _)| way.length)?;
-    let near = losses::nobody_answered(loss) && gateway.is_none();
+    let (way, gateway) = side.way(to)?;
+    // A default route on the link itself is no network of the pod's: somebody answers for all there.
+    let network = gateway.is_none() && way.length > 0;
+    let near = losses::nobody_answered(loss) && network;
     let link = node
         .links
         .iter()
@@ -35,8 +38,7 @@ pub fn told(facts: &Facts<'_>, loss: &Loss) -> Option<Told> {
     if there || !near {
         return None;
     }
-    let pod = facts.pod(source, PodRole::Source);
-    let pod = pod.map_or_else(|| source.to_string(), |pod| label(&pod));
+    let pod = named(facts, source);
     let what = t!(
         "the pod {pod} looks for {to} on its own link, as its route {way} says, and this node leads there by {}",
         leads.name
@@ -44,7 +46,7 @@ pub fn told(facts: &Facts<'_>, loss: &Loss) -> Option<Told> {
     let inside = |command| node.inside(side.netns, command);
     let mut line = Evidence::new(EvidenceKind::Route, Origin::Configured, what.clone());
     let shown = shell!("ip route show").of_family(to.is_ipv6());
-    line.confirm = Some(inside(shown.clone()).showing(&[&way.to_string()]));
+    line.confirm = Some(inside(shown.clone()).showing(&[&shown_as(way)]));
     let by = pod_default::gateway(side, to.is_ipv6());
     let by = by.or_else(|| pod_default::right(facts, side, to.is_ipv6()));
     let host = Prefix::host(to);
@@ -77,7 +79,7 @@ mod tests {
         let near = way.parse().expect("a prefix");
         let out = "0.0.0.0/0".parse().expect("a prefix");
         let gateway = "169.254.1.1".parse().expect("an address");
-        node.pod_sides[0].ways = vec![(near, None), (out, Some(gateway))];
+        node.pod_sides[0].ways = vec![(out, Some(gateway)), (near, None)];
         let flow = tcp("172.20.1.5", "172.20.2.9", 443);
         let mut lost = died(flow, ("NEIGH_FAILED", "neigh_invalidate"), 2, 4);
         lost.0.netns = POD_NETNS;
@@ -99,5 +101,7 @@ mod tests {
         let by = "ip netns exec cni-1 ip route replace 172.20.2.9/32 via 169.254.1.1";
         assert_eq!(told.fix.commands, [by]);
         assert_eq!(of_a_pod("172.20.1.0/24"), None);
+        assert!(of_a_pod("128.0.0.0/1").is_some());
+        assert_eq!(of_a_pod("0.0.0.0/0"), None, "it is answered for all");
     }
 }

@@ -35,7 +35,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use netdiag_lang::t;
 
 pub use self::{candidates::Candidate, turn::Turn, unlike::Unlike};
-use self::{candidates::candidates, next_hops::Ways, owed::Owed};
+use self::{candidates::candidates, next_hops::Ways, owed::Owed, unlike::Living};
 use crate::{
     model::{
         address::endpoint,
@@ -92,8 +92,12 @@ pub fn dropped<'f>(facts: &'f Facts<'_>) -> Vec<DropGroup<'f>> {
 pub fn unlike<'f>(facts: &Facts<'f>, findings: &[Finding]) -> Vec<(Candidate, Unlike<'f>)> {
     let mut all = candidates(facts);
     all.retain(|c| left(c) && !explained(facts, c, findings));
+    if all.is_empty() {
+        return Vec::new();
+    }
+    let living = Living::new(facts);
     let unlike = all.into_iter().filter_map(|candidate| {
-        let unlike = Unlike::of(facts, &candidate)?;
+        let unlike = Unlike::of(facts, &living, &candidate)?;
         Some((candidate, unlike))
     });
     unlike.collect()

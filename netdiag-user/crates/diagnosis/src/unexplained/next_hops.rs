@@ -108,6 +108,10 @@ impl<'f, 'a> Ways<'f, 'a> {
 
     /// By that link, where a route of any table leads there by it.
     fn at(&self, link: u32, far: IpAddr) -> Option<Way> {
+        // Most take the first, which is looked up and not searched for.
+        if let Some(way) = self.of(far).filter(|way| way.0 == link) {
+            return Some(way);
+        }
         let leads = |route: &&Route| {
             let here = route.kind == RouteKind::Unicast && route.oif == Some(link);
             here && route.destination.contains(far)

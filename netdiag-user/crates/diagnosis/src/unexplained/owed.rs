@@ -9,7 +9,11 @@ use std::{
 
 use netdiag_lang::t;
 
-use super::{Candidate, turn::Turn, unlike::Unlike};
+use super::{
+    Candidate,
+    turn::Turn,
+    unlike::{Living, Unlike},
+};
 use crate::{
     model::{
         cluster::Topic, flow::ends, pod::label, roles::Role, source_nat::Leaving, verdict::PodRole,
@@ -22,6 +26,7 @@ use crate::{
 pub struct Owed<'f, 'a> {
     facts: &'f Facts<'a>,
     heard: OnceCell<HashMap<(IpAddr, IpAddr), u64>>,
+    living: OnceCell<Living>,
 }
 
 impl<'f, 'a> Owed<'f, 'a> {
@@ -29,6 +34,7 @@ impl<'f, 'a> Owed<'f, 'a> {
         Self {
             facts,
             heard: OnceCell::new(),
+            living: OnceCell::new(),
         }
     }
 
@@ -40,7 +46,10 @@ impl<'f, 'a> Owed<'f, 'a> {
         let clusters = silent.then(|| other_end(facts, candidate)).flatten();
         clusters
             .or_else(|| Turn::of(facts, candidate).map(Turn::text))
-            .or_else(|| Unlike::of(facts, candidate).map(Unlike::text))
+            .or_else(|| {
+                let living = self.living.get_or_init(|| Living::new(facts));
+                Unlike::of(facts, living, candidate).map(Unlike::text)
+            })
             .or_else(|| untranslated(facts, candidate))
     }
 

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, net::IpAddr};
 
 use netdiag_lang::t;
 
-use super::{ID, conversations};
+use super::{ID, conversations, leaving};
 use crate::{
     model::{
         address::Prefix,
@@ -108,17 +108,8 @@ impl Turned<'_> {
     }
 
     fn evidence(&self, facts: &Facts<'_>) -> Vec<Evidence> {
-        let (owed, left) = (&self.turn.owed().name, &self.turn.left().name);
-        let far = self.worst.far();
-        let mut seen = Evidence::new(EvidenceKind::Route, Origin::Observed, self.turn.text());
-        seen.at = Some(left.clone());
-        seen.direction = Some("egress".into());
-        seen.packets = self.worst.last.as_ref().map(|h| h.hop.packets);
-        seen.confirm = Some(shell!(
-            "timeout 10 tcpdump -c 5 -lnni {v} dst host {}",
-            left,
-            far
-        ));
+        let owed = &self.turn.owed().name;
+        let seen = leaving(&self.worst, self.turn.left(), self.turn.text());
         let address = match self.turn {
             Turn::Source { source, .. } => {
                 let text = t!("{source} is an address of {owed}");

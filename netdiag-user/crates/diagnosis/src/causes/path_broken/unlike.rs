@@ -2,19 +2,18 @@
 //! link of the node has, untranslated.
 use netdiag_lang::t;
 
-use super::{ID, conversations};
+use super::{ID, conversations, leaving};
 use crate::{
     model::{
         flow::ends,
         journal::Thing,
         node::{MAIN, Route, RouteKind},
         policy::{Action, PolicyRule},
-        shell::CommandLine,
         total::Total,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     pipeline::facts::Facts,
-    shared::dead_end::shown_as,
+    shared::{dead_end::shown_as, restoring},
     shell,
     unexplained::{self, Candidate, Unlike},
 };
@@ -70,7 +69,9 @@ impl Group<'_> {
             ),
         };
         let mut finding = Finding::new(ID, Severity::Warning, Confidence::Suspected, summary);
-        finding.evidence.push(self.seen());
+        finding
+            .evidence
+            .push(leaving(worst, self.unlike.left(), self.unlike.text()));
         finding.evidence.extend(self.configured(facts));
         conversations(facts, &mut finding, &self.all.iter().collect::<Vec<_>>());
         finding.fix = self.fix(facts);
@@ -87,21 +88,6 @@ impl Group<'_> {
             (None, Some(gateway)) => t!(" (next hop {gateway})"),
             (None, None) => String::new(),
         }
-    }
-
-    fn seen(&self) -> Evidence {
-        let (worst, left) = (&self.all[0], &self.unlike.left().name);
-        let mut seen = Evidence::new(EvidenceKind::Route, Origin::Observed, self.unlike.text());
-        seen.at = Some(left.clone());
-        seen.direction = Some("egress".into());
-        seen.packets = worst.last.as_ref().map(|hop| hop.hop.packets);
-        let far = worst.far();
-        seen.confirm = Some(shell!(
-            "timeout 10 tcpdump -c 5 -lnni {v} dst host {}",
-            left,
-            far
-        ));
-        seen
     }
 
     fn configured(&self, facts: &Facts<'_>) -> Vec<Evidence> {
@@ -137,27 +123,20 @@ impl Group<'_> {
 
     fn fix(&self, facts: &Facts<'_>) -> Fix {
         let worst = &self.all[0];
-        let lists = |address: &std::net::IpAddr| {
-            let named = |list: CommandLine| list.pipe(shell!("grep -F -w -e {v}", address));
-            vec![
-                named(shell!("nft -a list ruleset")),
-                named(shell!("iptables-save -t nat -c")),
-            ]
-        };
         match self.unlike {
             Unlike::Source { left, source } => Fix {
                 summary: t!(
                     "let the rule that translates to {source} take an address of {} (masquerade), or give {source} to this node",
                     left.name
                 ),
-                commands: lists(&source),
+                commands: restoring::translating(source),
             },
             Unlike::Untranslated { .. } => Fix {
                 summary: t!(
                     "translate {} for what this node itself sends and for these pods too: a rule in prerouting sees what comes in alone, what this node sends passes output",
                     worst.server
                 ),
-                commands: lists(&worst.server),
+                commands: restoring::translating(worst.server),
             },
             Unlike::Link { left, other } => {
                 let route = self.route(facts);
