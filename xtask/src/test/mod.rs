@@ -18,7 +18,7 @@ use tally::Tally;
 
 /// After how long no part is begun that may be left out, where somebody waits for the result: half an hour later nobody
 /// does.
-const LONGEST: Duration = Duration::from_secs(50 * 60);
+const LONGEST: Duration = Duration::from_secs(44 * 60);
 
 pub fn command(via: Option<Way>, full: bool) -> Result<ExitCode> {
     let awaited = env::var_os("CI").is_some();

@@ -84,20 +84,7 @@ fn walk_noting<'w>(
     notes: bool,
 ) -> Walk<'w> {
     let mut walk = Walk::after(memory);
-    let depth = Cell::new(0);
-    let left = Cell::new(MOST_IN_ALL);
-    let walker = Walker {
-        prepared,
-        depth,
-        left,
-        asking: RefCell::default(),
-        given_up: Cell::default(),
-        agreeing: RefCell::default(),
-        chances: Chances::default(),
-        notes,
-        undecided: Cell::default(),
-        silent: RefCell::default(),
-    };
+    let walker = Walker::new(prepared, notes);
     let (netns, next) = match start {
         Start::Socket(sender) => (sender.netns, Ok(Next::Sent { sender, packet })),
         Start::Device(end, frame) => {
@@ -124,6 +111,25 @@ fn walk_noting<'w>(
     }
     walk.silent = walker.silent.take();
     walk
+}
+
+/// Whether a namespace answers, at one of its devices, a question for a neighbour of that address, whoever asks: `sender`
+/// or, in IPv6, an address of the link's own.
+pub fn answers_for(
+    prepared: &Prepared<'_>,
+    at: End,
+    target: IpAddr,
+    sender: IpAddr,
+) -> Result<bool, Unknown> {
+    let walker = Walker::new(prepared, false);
+    match (target, sender) {
+        (IpAddr::V4(target), IpAddr::V4(sender)) => {
+            let all = walker.answers(at, arp::Question { sender, target })?;
+            Ok(all.iter().any(Option::is_some))
+        }
+        (IpAddr::V6(target), sender) => Ok(walker.answers_nd(at, sender, target)?.is_some()),
+        _ => Ok(false),
+    }
 }
 
 pub(crate) struct Walker<'w> {
@@ -181,6 +187,21 @@ enum Next<'w> {
 type Going<'w> = Result<Next<'w>, Unknown>;
 
 impl<'w> Walker<'w> {
+    fn new(prepared: &'w Prepared<'w>, notes: bool) -> Self {
+        Self {
+            prepared,
+            depth: Cell::new(0),
+            left: Cell::new(MOST_IN_ALL),
+            asking: RefCell::default(),
+            given_up: Cell::default(),
+            agreeing: RefCell::default(),
+            chances: Chances::default(),
+            notes,
+            undecided: Cell::default(),
+            silent: RefCell::default(),
+        }
+    }
+
     /// From station to station, to the end.
     fn goes_on(&self, walk: &mut Walk<'w>, next: Going<'w>) -> Result<(), Unknown> {
         self.goes_by(walk, next, Vec::new())

@@ -15,6 +15,7 @@ mod forged;
 pub mod join;
 pub mod journey;
 pub mod legs;
+pub mod misled;
 pub mod names;
 pub mod picture;
 pub mod samples;

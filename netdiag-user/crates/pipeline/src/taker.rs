@@ -3,8 +3,9 @@ use std::{cell::RefCell, collections::HashMap};
 
 use netdiag_common::flow::FlowKey;
 use netdiag_forwarding::{
+    connection::Tracked,
     packet::{ICMP, ICMP6},
-    way::{Does, Filter, Station, Step, Subject},
+    way::{Does, Filter, Station, Step, Subject, Walk},
 };
 
 use crate::{
@@ -14,7 +15,10 @@ use crate::{
     model::{
         flow::TCP,
         netfilter::Chain,
-        world::{Netns, ruleset::Rule},
+        world::{
+            Netns,
+            ruleset::{self, Expression, Rule},
+        },
     },
 };
 
@@ -36,6 +40,8 @@ pub struct Taker {
     pub rule: Option<Numbered>,
     /// Packets that it would take were seen to pass.
     pub doubted: bool,
+    /// The one rule here that keeps connections from being tracked, where it took them untracked.
+    pub untracked: Option<(Chain, u64)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +66,30 @@ impl Facts<'_> {
         let found = self.walked(loss);
         self.takers.borrow_mut().insert(key, found.clone());
         found
+    }
+
+    /// The rule of which nobody can tell what it makes of a question, or of the answer to it: its ways are known up to there.
+    pub fn uncomputed(&self, asked: &FlowKey) -> Option<(Netns, Taker)> {
+        let prepared = self.prepared();
+        let of = |conversation| conversation::ways(self, prepared, (conversation, 0));
+        let question = Conversation::of(self, asked);
+        let there = of(question)?;
+        rule_untold(&there.all).or_else(|| rule_untold(&of(question.its_answer())?.all))
+    }
+
+    /// The rule of nf_tables' that keeps connections from being tracked, where there is one alone.
+    fn untracking(&self, netns: Netns) -> Option<(Chain, u64)> {
+        let stack = self.prepared().world.stacks.get(&netns)?;
+        let tables = stack.ruleset.some()?.tables.iter().filter(|t| !t.legacy);
+        let mut all = tables.flat_map(|table| {
+            let chains = table.chains.iter();
+            chains.flat_map(move |chain| {
+                let rules = chain.rules.iter().filter(|rule| untracks(rule));
+                rules.map(move |rule| (named(table, chain), rule.handle))
+            })
+        });
+        let first = all.next()?;
+        all.next().is_none().then_some(first)
     }
 
     fn walked(&self, loss: &Loss) -> Vec<Taker> {
@@ -91,13 +121,24 @@ impl Facts<'_> {
                 continue;
             };
             let feature = Feature::of(self.prepared().world, step);
-            let taker = taker(filter, self.distrusted.contains(&feature));
+            let mut taker = taker(filter, self.distrusted.contains(&feature));
+            if step.packet.tracked == Tracked::Untracked {
+                taker.untracked = self.untracking(netns);
+            }
             if !all.contains(&taker) {
                 all.push(taker);
             }
         }
         all
     }
+}
+
+fn rule_untold(ways: &[Walk<'_>]) -> Option<(Netns, Taker)> {
+    let mut ends = ways.iter().flat_map(conversation::ends);
+    ends.find_map(|step| match (step.by?, &step.does) {
+        (Subject::Filter(filter), Does::Unknown(_)) => Some((step.netns, taker(filter, false))),
+        _ => None,
+    })
 }
 
 fn is_at(step: &Step<'_>, netns: Netns) -> bool {
@@ -115,6 +156,19 @@ fn refusing<'w>(step: &Step<'w>, netns: Netns) -> Option<Filter<'w>> {
     }
 }
 
+fn untracks(rule: &Rule) -> bool {
+    let mut all = rule.expressions.iter();
+    all.any(|expression| *expression == Expression::NoTrack)
+}
+
+fn named(table: &ruleset::Table, chain: &ruleset::Chain) -> Chain {
+    Chain {
+        family: table.family,
+        table: table.name.clone(),
+        chain: chain.name.clone(),
+    }
+}
+
 fn taker(filter: Filter<'_>, doubted: bool) -> Taker {
     let chain = filter.holder();
     let numbered = |rule: &Rule| {
@@ -128,11 +182,8 @@ fn taker(filter: Filter<'_>, doubted: bool) -> Taker {
         }
     };
     Taker {
-        chain: Chain {
-            family: filter.table.family,
-            table: filter.table.name.clone(),
-            chain: chain.name.clone(),
-        },
+        chain: named(filter.table, chain),
+        untracked: None,
         legacy: filter.table.legacy,
         rule: filter.rule.map(numbered),
         doubted,

@@ -37,6 +37,14 @@ pub fn option(fd: RawFd, level: i32, name: i32, about: &mut [u8]) -> io::Result<
     Ok(length as usize)
 }
 
+/// The number of the network namespace that a socket is of, which no other ever has (SO_NETNS_COOKIE, since 5.14).
+pub fn netns_cookie(fd: RawFd) -> io::Result<u64> {
+    const SO_NETNS_COOKIE: i32 = 71;
+    let mut cookie = [0; size_of::<u64>()];
+    option(fd, libc::SOL_SOCKET, SO_NETNS_COOKIE, &mut cookie)?;
+    Ok(u64::from_ne_bytes(cookie))
+}
+
 /// What may be done with packets that are larger than a link on their way takes (ip(7),
 /// IP_MTU_DISCOVER).
 #[derive(Clone, Copy, Debug)]

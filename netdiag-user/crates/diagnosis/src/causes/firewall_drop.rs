@@ -50,6 +50,7 @@ use crate::{
     model::{
         gather::{Rule, Want},
         journal::Thing,
+        netfilter::Chain,
         pod::label,
         services::Service,
         total::Total,
@@ -70,6 +71,7 @@ use crate::{
         service_ports::Other,
         services, traffic_policy,
     },
+    shell,
 };
 
 pub const ID: &str = "firewall-drop";
@@ -266,12 +268,18 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
     let computed = taken.candidates.computed;
     let mut rules = taken.rules();
     rules.truncate(RULES);
+    let found = Found {
+        computed,
+        alone: rules.len() == 1,
+    };
     let evidence = rules
         .iter()
-        .map(|r| rule_evidence(facts, netns, (r, computed)));
+        .map(|r| rule_evidence(facts, netns, (r, found)));
     finding.evidence.extend(evidence);
     let evidence = other.as_ref().and_then(|other| other.evidence(facts));
     finding.evidence.extend(evidence);
+    let untracked = taken.candidates.untracked.as_ref();
+    finding.evidence.extend(untracked.map(untracked_evidence));
     finding.fix = match (rules.as_slice(), other) {
         ([rule, ..], _) if severity == Severity::Info => fix::kept_out(worst, rule),
         ([rule, ..], _) if rule.asks.policy.is_some() && (rule.counted || rules.len() == 1) => {
@@ -284,12 +292,16 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
             fix::forgotten(worst, rule)
         }
         ([rule, ..], _) if policys => fix::policys(worst, rule),
+        ([rule], _) => fix::rule(worst, rule),
         ([rule, ..], _) if rule.counted || computed => fix::rule(worst, rule),
         _ if taken.queued => fix::queue(worst),
         ([], Some(other)) => other.fix(facts, &worst.target()),
         ([], None) => fix::find(worst),
         _ => fix::one_of(worst, &rules),
     };
+    if let (Some(untracked), [rule, ..]) = (untracked, rules.as_slice()) {
+        finding.fix = fix::untracked(worst, rule, untracked);
+    }
     if let Some(error) = &error {
         finding.fix = error.fix(&rules);
     }
@@ -329,7 +341,16 @@ fn place(facts: &Facts<'_>, netns: u32) -> String {
     }
 }
 
-fn rule_evidence(facts: &Facts<'_>, netns: u32, (rule, computed): (&Rule, bool)) -> Evidence {
+/// How a rule was found out to take them.
+#[derive(Clone, Copy)]
+struct Found {
+    /// Their ways end there.
+    computed: bool,
+    /// No other that refuses matches them.
+    alone: bool,
+}
+
+fn rule_evidence(facts: &Facts<'_>, netns: u32, (rule, found): (&Rule, Found)) -> Evidence {
     let (place, text) = (&rule.place, &rule.text);
     let (origin, text) = match (rule.asks.policy, rule.counted) {
         (Some(_), true) => (
@@ -344,9 +365,13 @@ fn rule_evidence(facts: &Facts<'_>, netns: u32, (rule, computed): (&Rule, bool))
             Origin::Observed,
             t!("the counter of this rule of {place} moves: {text}"),
         ),
-        (None, false) if computed => (
+        (None, false) if found.computed => (
             Origin::Configured,
             t!("of all rules as they are this one of {place} takes them: {text}"),
+        ),
+        (None, false) if found.alone => (
+            Origin::Configured,
+            t!("of the rules that refuse anything this one of {place} alone matches them: {text}"),
         ),
         (None, false) => (
             Origin::Configured,
@@ -362,6 +387,18 @@ fn rule_evidence(facts: &Facts<'_>, netns: u32, (rule, computed): (&Rule, bool))
         Some(handle) => Thing::Rule { chain, handle },
         None => Thing::Chain { chain },
     }))
+}
+
+fn untracked_evidence((chain, handle): &(Chain, u64)) -> Evidence {
+    let (family, table, name) = (chain.family.name(), &chain.table, &chain.chain);
+    let text = t!(
+        "a rule of {family} {table} {name} keeps connection tracking from seeing them (notrack, handle {handle}): rules for \
+         established connections do not know them"
+    );
+    let mut line = Evidence::new(EvidenceKind::Rule, Origin::Configured, text);
+    line.confirm =
+        Some(shell!("nft -a list chain {} {} {}", family, table, name).showing(&["notrack"]));
+    line
 }
 
 /// Which rule it is; and what is dropped may be rejected for lack of endpoints:

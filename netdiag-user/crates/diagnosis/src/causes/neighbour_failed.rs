@@ -35,23 +35,24 @@
 //! # Fix
 //! On an overlay: find out why the agent did not enter that node (its lease or Node object is missing),
 //! and restart the agent. Otherwise: bring the host back, or stop using its address.
+mod beside;
 mod elsewhere;
+mod entries;
 
 use std::net::IpAddr;
 
-use netdiag_common::hop::VXLAN;
+use beside::Beside;
 use netdiag_lang::{mark, t};
 
 use crate::{
     model::{
         address::mac,
-        flow,
-        node::{Fdb, Link, LinkKind, Neighbour, PodSide, Route, RouteKind},
+        node::{Link, LinkKind, Neighbour, PodSide, Route, RouteKind},
         roles::Role,
         shell::CommandLine,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Passage, Severity},
     },
-    pipeline::facts::{Facts, Loss, OuterPair},
+    pipeline::facts::{Facts, Loss},
     shared::{
         daemon,
         isolation::{self, Isolation},
@@ -97,6 +98,8 @@ struct Hop<'a> {
     off: Option<&'a Link>,
     /// The other link by which its own packets come in, with the route that leads elsewhere.
     comes: Option<(&'a Link, &'a Route)>,
+    /// What leads there, and what else leads there beside it.
+    beside: Option<Beside<'a>>,
     /// The namespace of the pod of this node that asked.
     asker: Option<&'a PodSide>,
 }
@@ -124,6 +127,9 @@ fn missing(facts: &Facts<'_>) -> Option<Finding> {
     finding
         .evidence
         .extend(hop.apart.as_ref().map(Isolation::evidence));
+    finding
+        .evidence
+        .extend(hop.beside.as_ref().map(Beside::evidence));
     finding.about.push(hop.address);
     next_hop::rest_on(facts, &mut finding, hop.link);
     // A pod's own neighbours are nobody else's.
@@ -236,6 +242,7 @@ fn hop<'a>(facts: &Facts<'a>, pattern: &DropGroup<'_>) -> Hop<'a> {
         apart: isolation::between(facts, pattern.source, address),
         behind,
         off: local_pod_route::switched_off(facts, address),
+        beside: Beside::of(facts, (address, pattern.destination), link),
         comes: another.and_then(|link| elsewhere::comes_by(facts, pattern, link)),
         asker: died_in(facts, pattern),
     }
@@ -277,7 +284,10 @@ fn tell(hop: &Hop<'_>) -> String {
                     "{address} does not answer on {on}: {}",
                     local_pod_route::tell(address, link)
                 ),
-                None => t!("{address} does not answer on {on}"),
+                None => match &hop.beside {
+                    Some(beside) => t!("{address} does not answer on {on}: {}", beside.text()),
+                    None => t!("{address} does not answer on {on}"),
+                },
             },
         },
         Missing::Neighbour => {
@@ -378,12 +388,15 @@ fn fix(facts: &Facts<'_>, worst: &DropGroup<'_>, hop: &Hop<'_>) -> Fix {
     if let (Missing::Answer, Some(link)) = (&hop.missing, hop.behind) {
         return local_pod_route::lead(facts, hop.address, link);
     }
+    if let (Missing::Answer, Some(beside)) = (&hop.missing, &hop.beside) {
+        return beside.fix(by_hand(facts, hop));
+    }
     let restart = daemon::of_network(facts).map(|it| it.restart(facts));
     let (summary, mut commands) = match &hop.missing {
         Missing::Answer => (unanswered(facts, hop), by_hand(facts, hop)),
         Missing::Neighbour => (
             lease,
-            match spare(facts, hop) {
+            match entries::spare(facts, hop) {
                 Some(entry) => vec![shell!(
                     "ip neighbour replace {} lladdr {} dev {} nud permanent",
                     hop.address,
@@ -395,7 +408,7 @@ fn fix(facts: &Facts<'_>, worst: &DropGroup<'_>, hop: &Hop<'_>) -> Fix {
         ),
         Missing::Forwarding(lladdr) => (
             lease,
-            vec![match sender(facts, worst, hop) {
+            vec![match entries::sender(facts, worst, hop) {
                 Some(peer) => shell!(
                     "bridge fdb replace {} dev {} dst {} self permanent",
                     mac(lladdr),
@@ -445,37 +458,6 @@ fn asking(address: IpAddr, device: &str) -> CommandLine {
         IpAddr::V4(_) => shell!("arping -c3 -w3 -I {v} {}", device, address),
         IpAddr::V6(_) => shell!("ndisc6 -r1 {} {}", address, device),
     }
-}
-
-/// The node that packets of the same network come from through this tunnel.
-fn sender(facts: &Facts<'_>, worst: &DropGroup<'_>, hop: &Hop<'_>) -> Option<IpAddr> {
-    let network = facts
-        .way(&facts.from_to(worst.source, worst.destination))?
-        .destination;
-    let vni = hop.link?.tunnel.as_ref()?.vni?;
-    let from = |o: &&OuterPair| {
-        let (inner, _) = flow::ends(&o.outer.inner);
-        !o.egress() && o.key.carried == VXLAN && o.key.vni == vni && network.contains(inner)
-    };
-    let mut found = facts.outers.iter().filter(from).map(|o| o.source);
-    let peer = found.next()?;
-    found.all(|other| other == peer).then_some(peer)
-}
-
-/// The one forwarding entry of the device whose address no neighbour has.
-fn spare<'a>(facts: &'a Facts<'_>, hop: &Hop<'_>) -> Option<&'a Fdb> {
-    let index = hop.link?.index;
-    let known = |f: &&Fdb| {
-        let mut neighbours = neighbours(facts, hop.link);
-        neighbours.any(|n| n.lladdr.as_ref() == Some(&f.lladdr) && same_family(n, hop.address))
-    };
-    let own = facts.node.fdb.iter().filter(|f| f.ifindex == index);
-    let mut spare = own.filter(|f| !known(f) && f.lladdr.iter().any(|b| *b != 0));
-    spare.next().filter(|_| spare.next().is_none())
-}
-
-fn same_family(neighbour: &Neighbour, address: IpAddr) -> bool {
-    neighbour.address.is_ipv4() == address.is_ipv4()
 }
 
 #[cfg(test)]

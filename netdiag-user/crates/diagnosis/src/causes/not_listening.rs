@@ -8,10 +8,13 @@
 //! listens on another port than the Service's `targetPort` or the probe, or on another address of the
 //! pod. A rule in the pod may lead the connection to another port (REDIRECT): to a proxy that does not run.
 //!
+//! The same at the node itself, for an address that somebody gave its `lo` or a dummy link: a name server of the node's that
+//! is gone, or another host's address that was left there, for which the node takes what is sent to that one.
+//!
 //! # Signals
 //! Observed: the pod refuses the same client again and again and has accepted no connection since; for
 //! UDP, the pod's "port unreachable". Configured: the listening sockets of the pod's network namespace,
-//! none of them on that port.
+//! none of them on that port. Of the node: its own resets, its sockets, and which link has the address.
 //!
 //! # Look-alikes
 //! `loopback-only-listener`: a program does listen on that port, on 127.0.0.1 or ::1.
@@ -25,6 +28,8 @@
 //!
 //! # Fix
 //! Start the program, or make its port and the Service's `targetPort` (or the probe's port) agree.
+mod by_node;
+
 use crate::{
     model::{
         interception::Redirect,
@@ -42,10 +47,19 @@ pub const ID: &str = "not-listening";
 pub const TITLE: &str = mark!("nothing listens on the pod's port that clients connect to");
 
 pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
-    refusals::wants(facts)
+    let of_node = refusals::by_node(facts);
+    let of_node = of_node.iter().map(Refusal::need);
+    refusals::wants(facts).into_iter().chain(of_node).collect()
 }
 
-pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
+    by_pods(facts)
+        .into_iter()
+        .chain(by_node::evaluate(facts))
+        .collect()
+}
+
+fn by_pods(facts: &Facts<'_>) -> Option<Finding> {
     let mut refusals = refusals::plain(facts);
     refusals.retain(|r| r.reaches_nobody(facts) == Some(true));
     let worst = refusals.first()?;

@@ -25,6 +25,13 @@
 //! Observed of what left unlike others: the same server answers what leaves by another link, and nothing that leaves by this
 //! one; a source that this node gave it and that no link has; an address that is translated here for others alone.
 //!
+//! Observed of what left with a source of that link's own network, though its sender is behind this node: nobody is
+//! answered so, and this node, as computed, does not answer who asks on that link for the sender. The same of what leaves by a
+//! link for an address of this very node: who sits on a link of it (macvlan, ipvlan) does not reach the host below.
+//!
+//! Observed of frames: all of them come to somebody whom they are not for. Configured: the entry of the bridge's table that
+//! leads them there.
+//!
 //! Observed of what left by another uplink: the question at the one, the answer at the other, at least three questions
 //! over three seconds, and nobody who was answered so went on.
 //!

@@ -8,7 +8,7 @@ use crate::{
     model::{
         flow::TCP,
         gather::{Asks, Rule, Whom},
-        netfilter::{Iptables, RuleOrigin},
+        netfilter::{Chain, Iptables, RuleOrigin},
         roles::Role,
         text,
         world::ruleset::Hook,
@@ -34,6 +34,8 @@ pub struct Candidates<'a> {
     pub computed: bool,
     /// So they do, and others that would end there were seen to pass.
     pub doubted: bool,
+    /// Its chain and handle: the rule that keeps them from being tracked, and so from being known there.
+    pub untracked: Option<(Chain, u64)>,
 }
 
 /// Where their ways end; else those that can match them by what they ask.
@@ -42,12 +44,13 @@ pub fn matching_rules<'a>(
     rules: &'a [Rule],
     pattern: &DropGroup<'_>,
 ) -> Candidates<'a> {
-    let (computed, doubted) = computed(facts, rules, pattern);
+    let (computed, doubted, untracked) = computed(facts, rules, pattern);
     match computed.is_empty() {
         false => Candidates {
             computed: computed.len() == 1 && !doubted,
             rules: computed,
             doubted,
+            untracked,
         },
         true => Candidates {
             rules: by_asking(facts, rules, pattern)
@@ -56,6 +59,7 @@ pub fn matching_rules<'a>(
                 .collect(),
             computed: false,
             doubted: false,
+            untracked: None,
         },
     }
 }
@@ -64,19 +68,20 @@ fn computed<'a>(
     facts: &Facts<'_>,
     rules: &'a [Rule],
     pattern: &DropGroup<'_>,
-) -> (Vec<Cow<'a, Rule>>, bool) {
+) -> (Vec<Cow<'a, Rule>>, bool, Option<(Chain, u64)>) {
     let mut losses = pattern.losses.clone();
     losses.sort_by_key(|loss| Reverse(loss.dropped.packets));
-    let (mut all, mut doubted) = (Vec::new(), false);
+    let (mut all, mut doubted, mut untracked) = (Vec::new(), false, None);
     for taker in losses.iter().take(WALKED).flat_map(|l| facts.takers(l)) {
         doubted |= taker.doubted;
+        untracked = untracked.or_else(|| taker.untracked.clone());
         let rule = rules.iter().find(|rule| is(rule, &taker));
         let rule = rule.map(Cow::Borrowed).or_else(|| unlisted(&taker));
         all.extend(rule.filter(|rule| !all.contains(rule)));
     }
     // Which of several it was, their counters tell.
     all.sort_by_key(|rule| Reverse(rule.packets));
-    (all, doubted)
+    (all, doubted, untracked)
 }
 
 fn is(rule: &Rule, taker: &Taker) -> bool {

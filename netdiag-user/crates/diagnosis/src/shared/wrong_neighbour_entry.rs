@@ -20,8 +20,12 @@ use crate::{
         roles::Role,
         shell::CommandLine,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
+        world::device::Mac,
     },
-    pipeline::facts::{Facts, Loss},
+    pipeline::{
+        facts::{Facts, Loss},
+        misled::Misled,
+    },
     shell,
 };
 
@@ -36,7 +40,8 @@ const PERMANENT_NS: u64 = 2_000_000_000;
 /// Whose entry is wrong.
 enum Holder<'a> {
     Node(&'a Neighbour),
-    Pod(&'a PodSide),
+    /// With the entry, where it is known: the address, and what it names.
+    Pod(&'a PodSide, Option<(IpAddr, Mac)>),
     /// Another node, which sends by this tunnel device.
     Peer(&'a Link),
 }
@@ -45,8 +50,8 @@ pub fn evaluate(facts: &Facts<'_>, cause: &str) -> Option<Finding> {
     let patterns = patterns(facts);
     let held = |p: &DropGroup<'_>| {
         let patience = match holder(facts, p) {
-            Some(Holder::Node(_) | Holder::Peer(_)) => PERMANENT_NS,
-            Some(Holder::Pod(_)) => FOR_GOOD_NS,
+            Some(Holder::Node(_) | Holder::Peer(_) | Holder::Pod(_, Some(_))) => PERMANENT_NS,
+            Some(Holder::Pod(_, None)) => FOR_GOOD_NS,
             None => return false,
         };
         p.last().saturating_sub(p.first()) >= patience
@@ -90,10 +95,25 @@ fn is_astray(facts: &Facts<'_>, loss: &Loss) -> bool {
     if node.sides().filter(has).any(|s| s.netns == loss.key.netns) {
         return true;
     }
+    if entry(facts, loss).is_some() {
+        return true;
+    }
     // Flooded to others, and the node that should have routed it did not get it.
     let bridge = side(facts, source).and_then(|s| bridge(facts, s));
     let near = |b: &Link| b.addresses.iter().any(|a| a.prefix.contains(destination));
     bridge.is_some_and(|b| !near(b) && !b.addresses.is_empty() && !came_up(facts, loss, b))
+}
+
+/// The entry of its sender, a pod here, that sends it astray, as computed.
+fn entry(facts: &Facts<'_>, loss: &Loss) -> Option<(IpAddr, Mac)> {
+    let side = side(facts, flow::ends(loss.flow()).0)?;
+    if facts.gathered.stack(side.netns).is_none() || facts.succeeds(loss) {
+        return None;
+    }
+    match facts.misled(loss.flow())? {
+        Misled::Entry(netns, entry) if netns == side.netns => Some((entry.address, entry.mac?)),
+        _ => None,
+    }
 }
 
 /// The tunnel device, an end of its own and no bridge's port, that dropped what is for this node or a
@@ -146,7 +166,7 @@ fn holder<'a>(facts: &Facts<'a>, pattern: &DropGroup<'_>) -> Option<Holder<'a>> 
         j.hops.iter().filter(bridge).any(|h| h.egress())
     });
     match side(facts, pattern.source) {
-        Some(side) if !routed => Some(Holder::Pod(side)),
+        Some(side) if !routed => Some(Holder::Pod(side, entry(facts, loss))),
         _ => {
             let oif = facts.way(&facts.packet_of(loss.flow()))?.oif?;
             let mut entries = facts.node.neighbours.iter();
@@ -171,7 +191,12 @@ fn tell(facts: &Facts<'_>, pattern: &DropGroup<'_>, holder: &Holder<'_>) -> Stri
             link.name,
             mac(link.lladdr.as_deref().unwrap_or_default())
         ),
-        Holder::Pod(_) => t!(
+        Holder::Pod(_, Some((address, named))) => t!(
+            "the permanent neighbour entry of {address} in {} names {}, which is not its link-layer address",
+            pattern.sender(facts),
+            mac(&named.0)
+        ),
+        Holder::Pod(_, None) => t!(
             "{} sends to a link-layer address that is not {}'s",
             pattern.sender(facts),
             next_hop(facts, pattern)
@@ -199,7 +224,7 @@ fn commands(facts: &Facts<'_>, pattern: &DropGroup<'_>, holder: &Holder<'_>) -> 
             (show, fix)
         }
         Holder::Peer(link) => by_the_peer(link, peer(facts, pattern)),
-        Holder::Pod(side) => {
+        Holder::Pod(side, entry) => {
             let pod = facts.pod(pattern.source, PodRole::Source);
             let who = pod.map_or_else(
                 || pattern.source.to_string(),
@@ -208,10 +233,13 @@ fn commands(facts: &Facts<'_>, pattern: &DropGroup<'_>, holder: &Holder<'_>) -> 
             let show = node.inside(side.netns, shell!("ip neighbour show nud permanent"));
             // Where the pod has no device that is up, the list alone tells which it is.
             let device = side.links.first().map(|(_, name)| name);
-            let command = device.map(|device| match next_hop(facts, pattern) {
-                Some(to) => shell!("ip neighbour del {} dev {}", to, device),
-                None => shell!("ip neighbour flush dev {} nud permanent", device),
-            });
+            let address = entry.map(|(address, _)| address);
+            let command = device.map(
+                |device| match address.or_else(|| next_hop(facts, pattern)) {
+                    Some(to) => shell!("ip neighbour del {} dev {}", to, device),
+                    None => shell!("ip neighbour flush dev {} nud permanent", device),
+                },
+            );
             let command = command.map(|command| node.inside(side.netns, command));
             let fix = Fix {
                 summary: t!("delete the wrong entry in the pod {who}"),

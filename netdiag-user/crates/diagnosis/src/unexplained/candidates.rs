@@ -57,11 +57,18 @@ pub struct Candidate {
     pub circles: Option<String>,
     /// What of it was dropped on this node.
     pub dropped: Option<String>,
+    /// It came to somebody else, who dropped it.
+    pub astray: bool,
     /// Who answers in place of the server that was asked.
     pub stray: Option<IpAddr>,
 }
 
 impl Candidate {
+    /// By whoever had it on its way.
+    pub fn is_dropped(&self) -> bool {
+        self.dropped.is_some() && !self.astray
+    }
+
     pub fn servers(&self) -> impl Iterator<Item = IpAddr> {
         self.ends().map(|(_, (server, _))| server)
     }
@@ -329,6 +336,7 @@ fn asking(
         answers,
         circles: circles(facts, way),
         dropped: None,
+        astray: false,
         stray: strays.answers(facts, &silent.tries),
     })
 }
@@ -363,6 +371,7 @@ fn open(facts: &Facts<'_>, legs: &Legs, stalled: &Journey<'_>) -> Candidate {
         answers,
         circles: circles(facts, way),
         dropped: None,
+        astray: false,
         stray: None,
     }
 }

@@ -9,6 +9,7 @@ use crate::{
         address::from_wire,
         flow::{TCP, UDP, ends},
         icmp,
+        netfilter::Family,
     },
     pipeline::facts::{Facts, HopFlow},
     shared::stall,
@@ -114,6 +115,34 @@ pub fn closed_here(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
     Some(t!(
         "{said}: nothing on this node takes UDP port {}; {list} lists who listens",
         candidate.port
+    ))
+}
+
+/// The rule beyond which nobody computes its way: whatever is wrong may be what that one does.
+pub fn uncomputed(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
+    let flow = *candidate.last.as_ref()?.flow();
+    let asked = match candidate.answers {
+        true => flow.reversed(),
+        false => flow,
+    };
+    let (netns, taker) = facts.uncomputed(&asked)?;
+    let (rule, chain) = (taker.rule?, &taker.chain);
+    let list = match (taker.legacy, chain.family) {
+        (false, family) => shell!(
+            "nft -a list chain {} {} {}",
+            family.name(),
+            chain.table,
+            chain.chain
+        ),
+        (true, Family::Ip6) => shell!("ip6tables-legacy -t {} -S {}", chain.table, chain.chain),
+        (true, _) => shell!("iptables-legacy -t {} -S {}", chain.table, chain.chain),
+    };
+    let list = facts.node.inside(netns, list).told_or("nft");
+    let number = rule.number;
+    Some(t!(
+        "its way leads through rule {number} of the chain {}, and netdiag does not know what that one does to it: look there \
+         first, {list}",
+        chain.chain
     ))
 }
 

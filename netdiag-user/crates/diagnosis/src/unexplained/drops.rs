@@ -86,6 +86,7 @@ pub fn add(facts: &Facts<'_>, all: &mut Vec<Candidate>) {
                 unpacked: false,
                 circles: None,
                 dropped: Some(text(pattern)),
+                astray: false,
                 stray: None,
             });
         }
@@ -146,6 +147,7 @@ fn astray(facts: &Facts<'_>, all: &mut [Candidate]) {
             ends == (client, far) || candidate.answers && p.destination == client
         };
         let pattern = patterns.iter().find(own);
+        candidate.astray = pattern.is_some();
         candidate.dropped = pattern.map(|p| {
             t!(
                 "{}: sent to a link-layer address that is not the next hop's",

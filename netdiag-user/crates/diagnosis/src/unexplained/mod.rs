@@ -121,7 +121,7 @@ pub fn silent(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Candidate> {
     let mut all = candidates(facts);
     all.retain(|c| {
         let asks = c.asked > 0 && !c.answers && c.stray.is_none();
-        let ended = c.dropped.is_some() || c.circles.is_some();
+        let ended = c.is_dropped() || c.circles.is_some();
         asks && !ended && !left(c) && !explained(facts, c, findings)
     });
     all
@@ -131,10 +131,10 @@ pub fn silent(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Candidate> {
 /// what comes for the node itself, its sockets.
 pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
     let all = candidates::failing(facts);
-    let inside = all.iter().filter(|c| c.dropped.is_none() && !left(c));
+    let inside = all.iter().filter(|c| !c.is_dropped() && !left(c));
     let clients: BTreeSet<IpAddr> = inside.map(|c| c.client).collect();
     let tracked = clients.into_iter().take(NAMED).map(Want::Tracked);
-    let stacks = all.iter().filter(|c| c.dropped.is_none() && !left(c));
+    let stacks = all.iter().filter(|c| !c.is_dropped() && !left(c));
     let stacks: BTreeSet<_> = stacks.take(NAMED).flat_map(|c| whose(facts, c)).collect();
     let elsewhere = all.iter().filter(|c| !facts.owns(c.client));
     let own = elsewhere.map(|c| ((c.server, c.port), c.protocol));
@@ -161,7 +161,9 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
 fn whose(facts: &Facts<'_>, candidate: &Candidate) -> impl Iterator<Item = Netns> {
     let ends = [candidate.client, candidate.far()].map(|end| facts.pod_side_of(end));
     let pods = ends.into_iter().flatten().map(|side| side.netns);
-    std::iter::once(facts.node.netns).chain(pods)
+    let last = candidate.last.as_ref().filter(|hop| hop.egress());
+    let came = last.and_then(|hop| facts.link(hop.key.ifindex)?.peer_netns);
+    std::iter::once(facts.node.netns).chain(pods).chain(came)
 }
 
 /// What all candidates are told with.
@@ -307,6 +309,9 @@ fn here(known: &Known<'_, '_>, candidate: &Candidate) -> String {
     let closed = clues::closed_here(facts, candidate).filter(|_| candidate.leg.is_none());
     if let Some(closed) = closed {
         return t!("{seen}; {closed}");
+    }
+    if let Some(rule) = clues::uncomputed(facts, candidate) {
+        return t!("{seen}{dropped}; {rule}");
     }
     t!("{seen}{dropped}; no cause explains it: {path}")
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use netdiag_common::flow::FlowKey;
+use netdiag_forwarding::answers_for;
 use netdiag_lang::t;
 
 use super::Candidate;
@@ -14,6 +15,7 @@ use crate::{
         flow::ends,
         node::{Link, RouteKind},
         roles::Role,
+        world::End,
     },
     pipeline::{
         connection_groups::{Connection, Outcome},
@@ -30,6 +32,10 @@ pub enum Unlike<'a> {
     Source { left: &'a Link, source: IpAddr },
     /// What others ask there is translated on this node, and this is not.
     Untranslated { left: &'a Link },
+    /// Its source is of that link's own network: who is there asks on the link for it, and this node does not answer.
+    Unclaimed { left: &'a Link, source: IpAddr },
+    /// It is for this very node, and left by a link of it: who sits on that link does not reach the host below.
+    Below { left: &'a Link, own: IpAddr },
 }
 
 impl<'a> Unlike<'a> {
@@ -42,6 +48,8 @@ impl<'a> Unlike<'a> {
             .made_up(facts, candidate, last)
             .map(|source| Self::Source { left, source })
             .or_else(|| untranslated().then_some(Self::Untranslated { left }))
+            .or_else(|| below(facts, last).map(|own| Self::Below { left, own }))
+            .or_else(|| unclaimed(facts, last).map(|source| Self::Unclaimed { left, source }))
             .or_else(|| {
                 let other = living.other(facts, last)?;
                 Some(Self::Link { left, other })
@@ -61,20 +69,55 @@ impl<'a> Unlike<'a> {
                 t!("what others ask there is translated on this node, and this left as it is")
                     .into()
             }
+            Self::Unclaimed { source, .. } => t!(
+                "its source {source} is of this link's own network: whoever is there asks for it here, and this node does not answer for it"
+            ),
+            Self::Below { own, .. } => {
+                t!("{own} is an address of this node itself: nobody out there has it")
+            }
         }
     }
 
     pub fn left(self) -> &'a Link {
         match self {
-            Self::Link { left, .. } | Self::Source { left, .. } | Self::Untranslated { left } => {
-                left
-            }
+            Self::Link { left, .. }
+            | Self::Source { left, .. }
+            | Self::Untranslated { left }
+            | Self::Unclaimed { left, .. }
+            | Self::Below { left, .. } => left,
         }
     }
 }
 
 fn leaves(hop: &HopFlow) -> bool {
     hop.egress() && hop.role == Some(Role::Uplink)
+}
+
+/// The address of this node, which it is for.
+fn below(facts: &Facts<'_>, last: &HopFlow) -> Option<IpAddr> {
+    let (source, to) = ends(last.flow());
+    (facts.owns(to) && !facts.owns(source)).then_some(to)
+}
+
+/// The source that its next hop looks for on the link itself, and gets no answer to.
+fn unclaimed(facts: &Facts<'_>, last: &HopFlow) -> Option<IpAddr> {
+    let (source, to) = ends(last.flow());
+    let left = facts.link(last.key.ifindex)?;
+    let link = left.master.and_then(|master| facts.link(master));
+    let link = link.unwrap_or(left);
+    let mut networks = link.addresses.iter().map(|own| own.prefix);
+    let beside = networks.any(|own| own.contains(source) && own.address != source);
+    if !beside || facts.owns(source) {
+        return None;
+    }
+    let way = facts.way(&facts.packet_of(last.flow()))?;
+    let asks = way.gateway.unwrap_or(to);
+    let at = End {
+        netns: facts.node.netns,
+        index: link.index,
+    };
+    let answers = answers_for(facts.prepared(), at, source, asks);
+    (answers == Ok(false)).then_some(source)
 }
 
 /// What is answered, looked through once for all candidates.

@@ -23,9 +23,9 @@ use crate::{
 
 /// A question of ARP's: a sender's address, and whose is asked for.
 #[derive(Clone, Copy)]
-struct Question {
-    sender: Ipv4Addr,
-    target: Ipv4Addr,
+pub(super) struct Question {
+    pub(super) sender: Ipv4Addr,
+    pub(super) target: Ipv4Addr,
 }
 
 impl<'w> Walker<'w> {
@@ -121,7 +121,11 @@ impl<'w> Walker<'w> {
 
     /// The link-layer address that is given where the question was heard, or none; either where the route back
     /// may lead by several links.
-    fn answers(&self, end: End, question: Question) -> Result<Vec<Option<Mac>>, Unknown> {
+    pub(super) fn answers(
+        &self,
+        end: End,
+        question: Question,
+    ) -> Result<Vec<Option<Mac>>, Unknown> {
         let space = self.prepared.space(end.netns)?;
         let device = space.device(end.index)?;
         let Some(conf) = space.conf4(device)? else {

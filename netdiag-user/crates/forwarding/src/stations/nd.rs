@@ -197,7 +197,7 @@ impl<'w> Walker<'w> {
         Ok(entry.map(|entry| entry.mac))
     }
 
-    fn answers_nd(
+    pub(super) fn answers_nd(
         &self,
         end: End,
         sender: IpAddr,

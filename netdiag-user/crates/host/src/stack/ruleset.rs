@@ -5,6 +5,7 @@ pub mod attributes;
 pub mod bodies;
 pub mod expression;
 mod ipset;
+mod kept;
 pub mod legacy;
 pub mod set;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod tests;
 use std::{
     collections::BTreeMap,
     ops::ControlFlow,
+    os::fd::AsRawFd,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -36,7 +38,9 @@ use crate::{
         netfilter::Family,
         world::{
             Known, Why,
-            ruleset::{BaseChain, Chain, ChainKind, Expression, Hook, Rule, Ruleset, Table},
+            ruleset::{
+                BaseChain, Chain, ChainKind, Element, Expression, Hook, Rule, Ruleset, Table,
+            },
         },
     },
 };
@@ -88,7 +92,7 @@ pub fn read(most: Most) -> Known<Arc<Ruleset>> {
     for _ in 0..TIMES {
         match listed(most, until) {
             Ok((_, Some(Why::Changing))) => {}
-            Ok((ruleset, None)) => return Known::Is(Arc::new(ruleset)),
+            Ok((ruleset, None)) => return Known::Is(ruleset),
             Ok((_, Some(why))) => return Known::Not(why),
             Err(error) => return Known::Not(Why::Refused(format!("{error:#}"))),
         }
@@ -111,14 +115,16 @@ pub fn whole(most: Most) -> Result<Arc<Ruleset>> {
 }
 
 /// As far as it comes, and why it comes no further.
-fn listed(most: Most, until: Instant) -> Result<(Ruleset, Option<Why>)> {
+fn listed(most: Most, until: Instant) -> Result<(Arc<Ruleset>, Option<Why>)> {
     let kernel = Kernel {
         socket: netlink::open(NETLINK_NETFILTER)?,
         until,
     };
     let before = kernel.generation()?;
+    let descriptor = kernel.socket.as_raw_fd();
     let mut reading = Reading {
         most,
+        before: kept::before(descriptor, before, most.comments),
         why: None,
         objects: most.rules.max(OBJECTS),
         tables: BTreeMap::new(),
@@ -148,12 +154,18 @@ fn listed(most: Most, until: Instant) -> Result<(Ruleset, Option<Why>)> {
     if reading.why.is_none() && kernel.generation()? != before {
         reading.why = Some(Why::Changing);
     }
-    Ok((reading.ruleset, reading.why))
+    let ruleset = Arc::new(reading.ruleset);
+    if reading.why.is_none() {
+        kept::keep(descriptor, &ruleset, most.comments);
+    }
+    Ok((ruleset, reading.why))
 }
 
 /// What is put together.
 struct Reading {
     most: Most,
+    /// The rules of the same generation, as they were read before.
+    before: Option<Arc<Ruleset>>,
     /// Why it is not all.
     why: Option<Why>,
     /// How many more tables, chains and sets are kept.
@@ -238,6 +250,11 @@ impl Reading {
         let mut left = self.most.elements;
         for at in 0..self.ruleset.tables.len() {
             for which in 0..self.ruleset.tables[at].sets.len() {
+                if let Some(elements) = self.had(at, which, left) {
+                    left -= elements.len();
+                    self.ruleset.tables[at].sets[which].elements = elements;
+                    continue;
+                }
                 let table = &self.ruleset.tables[at];
                 let names = [
                     nla(set::TABLE, &attributes::named(&table.name)),
@@ -257,6 +274,14 @@ impl Reading {
             }
         }
         Ok(())
+    }
+
+    /// What is in a set, where nothing can have changed in it.
+    fn had(&self, at: usize, which: usize, left: usize) -> Option<Vec<Element>> {
+        let table = &self.ruleset.tables[at];
+        let before = self.before.as_deref()?;
+        let had = kept::same(before, (table, which), &table.sets[which])?;
+        (had.elements.len() <= left).then(|| had.elements.clone())
     }
 
     /// Iptables' own.

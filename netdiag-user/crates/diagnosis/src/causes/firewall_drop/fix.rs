@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use netdiag_lang::t;
 
 use crate::{
-    model::{gather::Rule, shell::CommandLine, verdict::Fix},
+    model::{gather::Rule, netfilter::Chain, shell::CommandLine, verdict::Fix},
     shared::losses::DropGroup,
     shell,
 };
@@ -69,6 +69,27 @@ pub fn way_back(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
     }
 }
 
+/// The rule is right, and another one hides the connections from it.
+pub fn untracked(worst: &DropGroup<'_>, rule: &Rule, (chain, handle): &(Chain, u64)) -> Fix {
+    let (family, table, name) = (chain.family.name(), &chain.table, &chain.chain);
+    let list = shell!("nft -a list chain {} {} {}", family, table, name);
+    let delete = shell!(
+        "nft delete rule {} {} {} handle {}",
+        family,
+        table,
+        name,
+        handle
+    );
+    Fix {
+        summary: t!(
+            "take the notrack rule away, or accept {} in {} by addresses and ports: what is not tracked is never established",
+            worst.target(),
+            rule.place
+        ),
+        commands: vec![list, delete],
+    }
+}
+
 /// The rule is right, and conntrack has let go of connections that their ends still use.
 pub fn forgotten(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
     let (client, server) = ends(worst);
@@ -107,7 +128,9 @@ pub fn kept_out(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
     }
 }
 
+/// Whoever lets questions pass and their answers not, keeps out what is not accepted on purpose: that is not opened as a whole.
 pub fn policy(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
+    let open = rule.delete().filter(|_| !worst.reply);
     Fix {
         summary: t!(
             "let a rule of {} accept {}, or let its policy accept what no rule drops: find out who \
@@ -115,7 +138,7 @@ pub fn policy(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
             rule.place,
             worst.target()
         ),
-        commands: [rule.list(), rule.delete()].into_iter().flatten().collect(),
+        commands: [rule.list(), open].into_iter().flatten().collect(),
     }
 }
 

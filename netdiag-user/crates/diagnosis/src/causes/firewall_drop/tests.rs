@@ -7,10 +7,11 @@ use super::*;
 use crate::{
     model::{
         gather::Piece,
-        netfilter::{Chain, Family, RuleOrigin},
+        netfilter::{Family, RuleOrigin},
         node::{Counters, Node},
         observation::Observation,
         services::{Engine, Service, Services},
+        shell::CommandLine,
         verdict::Severity,
     },
     testing::{
@@ -460,6 +461,6 @@ fn a_queue_that_nobody_reads_is_no_rule_that_drops() {
     let node = overlay_node(1450, 1450, 1500);
     let found = with_gathered(&node, &observation, [], one).expect("a finding");
     assert!(found.summary.contains("NFQUEUE"), "{}", found.summary);
-    let lists = |c: &crate::model::shell::CommandLine| c.text().contains("nfnetlink_queue");
+    let lists = |c: &CommandLine| c.text().contains("nfnetlink_queue");
     assert!(found.fix.commands.iter().any(lists));
 }

@@ -1,6 +1,7 @@
 //! Questions that nobody answers, and of which nothing was seen to be dropped: they end at a step of their way, or come
 //! to whom they are for, and his answer does. The kernel is silent where there is no packet yet: an answer that no route
 //! takes is never made.
+use netdiag_common::flow::FlowKey;
 use netdiag_lang::t;
 
 use super::{ID, conversations};
@@ -10,7 +11,10 @@ use crate::{
         verdict::{Confidence, Finding, Severity},
     },
     pipeline::facts::Facts,
-    shared::dead_end::{self, Told},
+    shared::{
+        astray,
+        dead_end::{self, Told},
+    },
     unexplained::{self, Candidate},
 };
 
@@ -29,22 +33,29 @@ pub fn evaluate(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Finding> {
     let asked = unexplained::silent(facts, findings).into_iter();
     for candidate in asked.take(QUESTIONS) {
         let flow = candidate.last.as_ref().map(|hop| *hop.flow());
-        let Some(end) = flow.and_then(|flow| facts.silent_end(&flow)) else {
-            continue;
-        };
-        let Some(told) = dead_end::told(facts, &end.step) else {
+        let Some((told, answered)) = flow.and_then(|flow| told(facts, &flow)) else {
             continue;
         };
         match all.iter_mut().find(|one| one.told == told) {
             Some(one) => one.all.push(candidate),
             None => all.push(Silent {
                 told,
-                answered: end.answered,
+                answered,
                 all: vec![candidate],
             }),
         }
     }
     all.into_iter().map(|one| finding(facts, one)).collect()
+}
+
+/// What ends such a question, or its answer.
+fn told(facts: &Facts<'_>, flow: &FlowKey) -> Option<(Told, bool)> {
+    let led = |flow: &FlowKey, answered| Some((astray::told(facts, flow)?, answered));
+    let misled = led(flow, false).or_else(|| led(&flow.reversed(), true));
+    misled.or_else(|| {
+        let end = facts.silent_end(flow)?;
+        Some((dead_end::told(facts, &end.step)?, end.answered))
+    })
 }
 
 fn finding(facts: &Facts<'_>, silent: Silent) -> Finding {

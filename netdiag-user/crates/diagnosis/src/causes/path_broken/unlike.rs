@@ -1,5 +1,7 @@
 //! What leaves this node otherwise than what is answered there does, and is not: by another link, with a source that no
 //! link of the node has, untranslated.
+use std::net::IpAddr;
+
 use netdiag_lang::t;
 
 use super::{ID, conversations, leaving};
@@ -67,6 +69,12 @@ impl Group<'_> {
             Unlike::Untranslated { .. } => t!(
                 "what {client} asks {what} leaves by {left} as it is: {asked} times, unanswered; what others ask there is translated on this node"
             ),
+            Unlike::Unclaimed { source, .. } => t!(
+                "what {client} asks {what} leaves by {left}, where its source {source} is looked for on the link itself, and this node does not answer for it: {asked} times, unanswered"
+            ),
+            Unlike::Below { own, .. } => t!(
+                "what {client} asks {what} leaves by {left}, though {own} is this node's own address: {asked} times, unanswered; who sits on {left} (macvlan, ipvlan) does not reach the host below"
+            ),
         };
         let mut finding = Finding::new(ID, Severity::Warning, Confidence::Suspected, summary);
         finding
@@ -100,6 +108,20 @@ impl Group<'_> {
                 vec![line]
             }
             Unlike::Untranslated { .. } => Vec::new(),
+            Unlike::Unclaimed { left, source } => {
+                let text = t!("nothing on {} answers for {source}", left.name);
+                let mut line = Evidence::new(EvidenceKind::Neighbour, Origin::Configured, text);
+                let shown = shell!("ip neighbour show proxy").of_family(source.is_ipv6());
+                line.confirm = Some(shown);
+                vec![line]
+            }
+            Unlike::Below { own, .. } => {
+                let text = t!("{own} is an address of this node itself");
+                let mut line = Evidence::new(EvidenceKind::Link, Origin::Configured, text);
+                let shown = shell!("ip address show to {}", own);
+                line.confirm = Some(shown.showing(&[&own.to_string()]));
+                vec![line]
+            }
             Unlike::Link { .. } => {
                 let route = self.route(facts);
                 let rules = route.into_iter().flat_map(|route| to_table(facts, route));
@@ -138,6 +160,17 @@ impl Group<'_> {
                 ),
                 commands: restoring::translating(worst.server),
             },
+            Unlike::Unclaimed { left, source } => claiming(&left.name, source),
+            Unlike::Below { left, own } => Fix {
+                summary: t!(
+                    "let these reach {own} by another link of theirs, or give this node a macvlan of {} of its own and lead them by that; find out how the pod's link was chosen",
+                    left.name
+                ),
+                commands: vec![
+                    shell!("ip -d link show type macvlan"),
+                    shell!("ip -d address show dev {}", left.name),
+                ],
+            },
             Unlike::Link { left, other } => {
                 let route = self.route(facts);
                 let gateway = route.and_then(|route| route.gateway);
@@ -156,6 +189,23 @@ impl Group<'_> {
                 }
             }
         }
+    }
+}
+
+/// What makes this node answer for an address that is behind it.
+fn claiming(link: &str, source: IpAddr) -> Fix {
+    let commands = match source.is_ipv6() {
+        true => vec![
+            shell!("sysctl -w {}", format!("net.ipv6.conf.{link}.proxy_ndp=1")),
+            shell!("ip -6 neighbour add proxy {} dev {}", source, link),
+        ],
+        false => vec![shell!("ip neighbour add proxy {} dev {}", source, link)],
+    };
+    Fix {
+        summary: t!(
+            "let this node answer for {source} on {link}, as what sets up pods' addresses there should, or let the router beyond lead {source} by this node"
+        ),
+        commands,
     }
 }
 

@@ -59,6 +59,30 @@ fn read_back(most: Most) -> Known<std::sync::Arc<Ruleset>> {
     std::thread::spawn(inside).join().expect("no panic")
 }
 
+/// Who still holds the rules of before gets the same ones again, and those of a change as they are then.
+#[test]
+fn elements_are_read_again_once_something_changed() {
+    let inside = || {
+        unshare(CloneFlags::CLONE_NEWNET).expect("a namespace");
+        let nft = |words: &[&str]| Program::new("nft").text(words).expect("a change");
+        nft(&[
+            "add table ip t; add set ip t ports { type inet_service; }; add element ip t ports { 80 }",
+        ]);
+        let all = || match read(ALL) {
+            Known::Is(rules) => rules,
+            other => panic!("{other:?}"),
+        };
+        let (first, second) = (all(), all());
+        assert_eq!(first, second);
+        nft(&["add element ip t ports { 81 }"]);
+        let third = all();
+        nft(&["delete table ip t; add table ip t; add set ip t ports { type inet_service; }"]);
+        [second, third, all()].map(|rules| rules.tables[0].sets[0].elements.len())
+    };
+    let counts = std::thread::spawn(inside).join().expect("no panic");
+    assert_eq!(counts, [1, 2, 0]);
+}
+
 #[test]
 fn translations_are_read_with_their_ranges() {
     let Known::Is(ruleset) = read_back(ALL) else {

@@ -1,0 +1,69 @@
+//! What was read before and is still so: sets' elements, each set of which is a question of its own to the kernel. A
+//! node's Services by nftables make one of every Service.
+use std::{
+    os::fd::RawFd,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use crate::{
+    model::world::ruleset::{Ruleset, Set, Table},
+    sys::socket,
+};
+
+/// Namespaces whose rules somebody still holds, at most.
+const MOST: usize = 64;
+
+/// A namespace's own number, which no other ever has (SO_NETNS_COOKIE, Linux 5.14).
+type Cookie = u64;
+
+struct Kept {
+    of: Cookie,
+    comments: bool,
+    rules: Weak<Ruleset>,
+}
+
+static LAST: Mutex<Vec<Kept>> = Mutex::new(Vec::new());
+
+/// The rules of that generation, where somebody still has them; and what they say of themselves, where that is wanted.
+pub fn before(socket: RawFd, generation: u32, comments: bool) -> Option<Arc<Ruleset>> {
+    let cookie = socket::netns_cookie(socket).ok()?;
+    let all = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let same = |kept: &&Kept| kept.of == cookie && (kept.comments || !comments);
+    let mut rules = all
+        .iter()
+        .filter(same)
+        .filter_map(|kept| kept.rules.upgrade());
+    rules.find(|rules| generation != 0 && rules.generation == generation)
+}
+
+/// Remembers them for as long as somebody holds them.
+pub fn keep(socket: RawFd, rules: &Arc<Ruleset>, comments: bool) {
+    let Ok(of) = socket::netns_cookie(socket) else {
+        return;
+    };
+    let mut all = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let other = |kept: &Kept| kept.of != of || kept.comments != comments;
+    all.retain(|kept| kept.rules.strong_count() > 0 && other(kept));
+    if all.len() < MOST {
+        all.push(Kept {
+            of,
+            comments,
+            rules: Arc::downgrade(rules),
+        });
+    }
+}
+
+/// The same set as it was then, where packets change nothing in it: no element comes, goes or counts by itself.
+pub fn same<'a>(
+    before: &'a Ruleset,
+    (table, number): (&Table, usize),
+    set: &Set,
+) -> Option<&'a Set> {
+    let own = |other: &&Table| {
+        !other.legacy && (other.family, &other.name) == (table.family, &table.name)
+    };
+    let had = before.tables.iter().find(own)?.sets.get(number)?;
+    let counts = had.elements.iter().any(|one| !one.expressions.is_empty());
+    let whole = had.name == set.name && !had.partly && !counts;
+    (whole && !set.dynamic && !had.dynamic).then_some(had)
+}
