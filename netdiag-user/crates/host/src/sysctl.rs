@@ -4,7 +4,7 @@ use std::path::Path;
 use crate::sys::file::{self, SMALL};
 
 /// What the causes ask for: names as sysctl(8) writes them, `*` for each interface.
-const WANTED: [&str; 8] = [
+const WANTED: [&str; 9] = [
     "net.bridge.bridge-nf-call-iptables",
     "net.bridge.bridge-nf-call-ip6tables",
     "net.ipv4.ip_forward",
@@ -12,6 +12,7 @@ const WANTED: [&str; 8] = [
     "net.ipv4.conf.*.rp_filter",
     "net.ipv4.conf.*.forwarding",
     "net.ipv4.conf.*.proxy_arp",
+    "net.ipv6.conf.*.accept_ra",
     "net.ipv4.tcp_mtu_probing",
 ];
 

@@ -59,6 +59,26 @@ pub fn alone(finding: &Finding, width: usize) -> String {
     Page::of(width, false).finding(finding) + "\n"
 }
 
+/// The outcome's word with what there is to look at.
+fn head_word(verdict: &Verdict, word: &str) -> String {
+    let healthy = verdict.verdict == Outcome::Healthy;
+    let dropped = verdict.drops.iter().map(|d| d.packets).total();
+    let beyond = verdict.unexplained.len() as u64;
+    match (verdict.findings.len() as u64, dropped) {
+        (0, _) if healthy && beyond > 0 => t!(
+            "nothing wrong on this node: {} beyond it unanswered, see below",
+            counted(beyond, mark!("conversation"))
+        ),
+        (0, 0) => word.to_owned(),
+        (0, packets) => t!(
+            "{word}: no cause found; {} dropped, see below",
+            counted(packets, mark!("packet"))
+        ),
+        (n, _) if healthy => t!("{word}: {} to know of", counted(n, mark!("finding"))),
+        (n, _) => counted(n, mark!("finding")),
+    }
+}
+
 struct Page {
     width: usize,
     wide: bool,
@@ -80,16 +100,7 @@ impl Page {
             Outcome::Incomplete => (YELLOW, t!("not enough seen to call it healthy")),
             Outcome::Findings => (RED, t!("findings")),
         };
-        let word = match verdict.findings.len() {
-            0 => match verdict.drops.iter().map(|d| d.packets).total() {
-                0 => word.to_owned(),
-                packets => t!(
-                    "{word}: no cause found; {} dropped, see below",
-                    counted(packets, mark!("packet"))
-                ),
-            },
-            n => counted(n as u64, mark!("finding")),
-        };
+        let word = head_word(verdict, word);
         let watched = watched(verdict);
         let title = paint(BOLD, &clean(&verdict.node));
         if !verdict.nodes.is_empty() {

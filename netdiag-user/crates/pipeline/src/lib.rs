@@ -17,6 +17,7 @@ pub mod journey;
 pub mod legs;
 pub mod misled;
 pub mod names;
+pub mod owed;
 pub mod picture;
 pub mod samples;
 pub mod scene;

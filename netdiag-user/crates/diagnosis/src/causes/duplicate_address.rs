@@ -13,7 +13,8 @@
 //! neighbour entry that changes back and forth between the two shows the same if no packet of them was
 //! seen. Requests to that address, direct or tunnelled, without an answer show the harm. A fail-over
 //! moves an address once, and perhaps back. Anycast and proxies (neighbour advertisements without the
-//! override flag) do not count.
+//! override flag) do not count. Two pods of this node that are routed to, without a bridge: both have the address, the one
+//! sends with it, and the route leads to the other.
 //!
 //! # Look-alikes
 //! One host with two NICs on one network answers on both (ARP flux: set arp_ignore=1 there). Two VRRP
@@ -27,6 +28,8 @@
 //! # Fix
 //! Take the address from one of the hosts: exclude it from the DHCP range, or give the cloned machine its
 //! own. If both are pods, delete one and find out why IPAM assigned the address twice.
+mod routed;
+
 use std::{collections::BTreeMap, net::IpAddr};
 
 use netdiag_common::claim::{NeighbourAnnouncement, NeighbourAnnouncementKey};
@@ -72,7 +75,13 @@ struct Held {
     evidence: Vec<Evidence>,
 }
 
-pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
+pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
+    let routed = routed::evaluate(facts);
+    on_a_link(facts).into_iter().chain(routed).collect()
+}
+
+/// Who answers for one address on a link, as two.
+fn on_a_link(facts: &Facts<'_>) -> Option<Finding> {
     let mut twice: Vec<Held> = facts
         .claims
         .iter()

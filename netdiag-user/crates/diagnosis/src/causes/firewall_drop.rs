@@ -41,6 +41,7 @@
 //! Change or remove the rule. If it implements a NetworkPolicy, allow the traffic in the policy.
 mod fix;
 mod meant;
+mod shown;
 mod too_big;
 
 use netdiag_common::dns::PORT as DNS;
@@ -49,14 +50,10 @@ use netdiag_lang::{mark, t};
 use crate::{
     model::{
         gather::{Rule, Want},
-        journal::Thing,
-        netfilter::Chain,
         pod::label,
         services::Service,
         total::Total,
-        verdict::{
-            Confidence, Evidence, EvidenceKind, Finding, Origin, PodRole, Severity, Subject,
-        },
+        verdict::{Confidence, Finding, PodRole, Severity, Subject},
     },
     need::Need,
     pipeline::{
@@ -71,7 +68,6 @@ use crate::{
         service_ports::Other,
         services, traffic_policy,
     },
-    shell,
 };
 
 pub const ID: &str = "firewall-drop";
@@ -268,18 +264,19 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
     let computed = taken.candidates.computed;
     let mut rules = taken.rules();
     rules.truncate(RULES);
-    let found = Found {
+    let found = shown::Found {
         computed,
         alone: rules.len() == 1,
     };
-    let evidence = rules
-        .iter()
-        .map(|r| rule_evidence(facts, netns, (r, found)));
+    let evidence = rules.iter().map(|r| shown::rule(facts, netns, (r, found)));
     finding.evidence.extend(evidence);
     let evidence = other.as_ref().and_then(|other| other.evidence(facts));
     finding.evidence.extend(evidence);
     let untracked = taken.candidates.untracked.as_ref();
-    finding.evidence.extend(untracked.map(untracked_evidence));
+    finding.evidence.extend(untracked.map(shown::untracked));
+    let overlap = culprit.and_then(|rule| meant::overlap(facts, rule, patterns));
+    finding.evidence.extend(overlap.map(shown::overlap));
+    let apart = overlap.and_then(|overlap| Some(fix::apart(overlap, culprit?)));
     finding.fix = match (rules.as_slice(), other) {
         ([rule, ..], _) if severity == Severity::Info => fix::kept_out(worst, rule),
         ([rule, ..], _) if rule.asks.policy.is_some() && (rule.counted || rules.len() == 1) => {
@@ -299,6 +296,9 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
         ([], None) => fix::find(worst),
         _ => fix::one_of(worst, &rules),
     };
+    if let Some(apart) = apart {
+        finding.fix = apart;
+    }
     if let (Some(untracked), [rule, ..]) = (untracked, rules.as_slice()) {
         finding.fix = fix::untracked(worst, rule, untracked);
     }
@@ -339,66 +339,6 @@ fn place(facts: &Facts<'_>, netns: u32) -> String {
         Some(pod) => t!("inside the pod {}", label(&pod)),
         None => t!("inside a pod").into(),
     }
-}
-
-/// How a rule was found out to take them.
-#[derive(Clone, Copy)]
-struct Found {
-    /// Their ways end there.
-    computed: bool,
-    /// No other that refuses matches them.
-    alone: bool,
-}
-
-fn rule_evidence(facts: &Facts<'_>, netns: u32, (rule, found): (&Rule, Found)) -> Evidence {
-    let (place, text) = (&rule.place, &rule.text);
-    let (origin, text) = match (rule.asks.policy, rule.counted) {
-        (Some(_), true) => (
-            Origin::Observed,
-            t!("the counter of the policy of {place} moves: it drops what no rule accepts"),
-        ),
-        (Some(_), false) => (
-            Origin::Configured,
-            t!("the policy of {place} drops what no rule accepts: {text}"),
-        ),
-        (None, true) => (
-            Origin::Observed,
-            t!("the counter of this rule of {place} moves: {text}"),
-        ),
-        (None, false) if found.computed => (
-            Origin::Configured,
-            t!("of all rules as they are this one of {place} takes them: {text}"),
-        ),
-        (None, false) if found.alone => (
-            Origin::Configured,
-            t!("of the rules that refuse anything this one of {place} alone matches them: {text}"),
-        ),
-        (None, false) => (
-            Origin::Configured,
-            t!("this rule of {place} counts nothing and may take them: {text}"),
-        ),
-    };
-    let mut line = Evidence::new(EvidenceKind::Rule, origin, text);
-    line.packets = rule.counted.then_some(rule.packets);
-    line.confirm = rule.list().map(|list| facts.node.inside(netns, list));
-    // The journal is the node's own.
-    let chain = rule.origin.chain().filter(|_| netns == facts.node.netns);
-    line.of(chain.map(|chain| match rule.origin.handle() {
-        Some(handle) => Thing::Rule { chain, handle },
-        None => Thing::Chain { chain },
-    }))
-}
-
-fn untracked_evidence((chain, handle): &(Chain, u64)) -> Evidence {
-    let (family, table, name) = (chain.family.name(), &chain.table, &chain.chain);
-    let text = t!(
-        "a rule of {family} {table} {name} keeps connection tracking from seeing them (notrack, handle {handle}): rules for \
-         established connections do not know them"
-    );
-    let mut line = Evidence::new(EvidenceKind::Rule, Origin::Configured, text);
-    line.confirm =
-        Some(shell!("nft -a list chain {} {} {}", family, table, name).showing(&["notrack"]));
-    line
 }
 
 /// Which rule it is; and what is dropped may be rejected for lack of endpoints:

@@ -35,14 +35,17 @@
 //! # Fix
 //! On an overlay: find out why the agent did not enter that node (its lease or Node object is missing),
 //! and restart the agent. Otherwise: bring the host back, or stop using its address.
+mod below;
 mod beside;
 mod elsewhere;
 mod entries;
+mod shadow;
+mod why;
 
 use std::net::IpAddr;
 
-use beside::Beside;
 use netdiag_lang::{mark, t};
+use why::Why;
 
 use crate::{
     model::{
@@ -98,8 +101,8 @@ struct Hop<'a> {
     off: Option<&'a Link>,
     /// The other link by which its own packets come in, with the route that leads elsewhere.
     comes: Option<(&'a Link, &'a Route)>,
-    /// What leads there, and what else leads there beside it.
-    beside: Option<Beside<'a>>,
+    /// What else this node's state says of it.
+    why: Option<Why<'a>>,
     /// The namespace of the pod of this node that asked.
     asker: Option<&'a PodSide>,
 }
@@ -127,9 +130,7 @@ fn missing(facts: &Facts<'_>) -> Option<Finding> {
     finding
         .evidence
         .extend(hop.apart.as_ref().map(Isolation::evidence));
-    finding
-        .evidence
-        .extend(hop.beside.as_ref().map(Beside::evidence));
+    finding.evidence.extend(hop.why.as_ref().map(Why::evidence));
     finding.about.push(hop.address);
     next_hop::rest_on(facts, &mut finding, hop.link);
     // A pod's own neighbours are nobody else's.
@@ -233,6 +234,7 @@ fn hop<'a>(facts: &Facts<'a>, pattern: &DropGroup<'_>) -> Hop<'a> {
     };
     let behind = local_pod_route::missing(facts, address)
         .filter(|it| Some(it.index) != link.map(|l| l.index));
+    let asker = died_in(facts, pattern);
     // A pod of this node is led to by its own route.
     let another = link.filter(|_| behind.is_none());
     Hop {
@@ -242,9 +244,9 @@ fn hop<'a>(facts: &Facts<'a>, pattern: &DropGroup<'_>) -> Hop<'a> {
         apart: isolation::between(facts, pattern.source, address),
         behind,
         off: local_pod_route::switched_off(facts, address),
-        beside: Beside::of(facts, (address, pattern.destination), link),
+        why: Why::of(facts, (address, pattern.destination), link, asker),
         comes: another.and_then(|link| elsewhere::comes_by(facts, pattern, link)),
-        asker: died_in(facts, pattern),
+        asker,
     }
 }
 
@@ -284,10 +286,7 @@ fn tell(hop: &Hop<'_>) -> String {
                     "{address} does not answer on {on}: {}",
                     local_pod_route::tell(address, link)
                 ),
-                None => match &hop.beside {
-                    Some(beside) => t!("{address} does not answer on {on}: {}", beside.text()),
-                    None => t!("{address} does not answer on {on}"),
-                },
+                None => unanswered_on(hop, on),
             },
         },
         Missing::Neighbour => {
@@ -297,6 +296,14 @@ fn tell(hop: &Hop<'_>) -> String {
             "{on} has no forwarding entry for {}, the address of {address}",
             mac(lladdr)
         ),
+    }
+}
+
+fn unanswered_on(hop: &Hop<'_>, on: &str) -> String {
+    let address = hop.address;
+    match hop.why.as_ref().map(Why::text) {
+        Some(why) => t!("{address} does not answer on {on}: {why}"),
+        None => t!("{address} does not answer on {on}"),
     }
 }
 
@@ -388,8 +395,12 @@ fn fix(facts: &Facts<'_>, worst: &DropGroup<'_>, hop: &Hop<'_>) -> Fix {
     if let (Missing::Answer, Some(link)) = (&hop.missing, hop.behind) {
         return local_pod_route::lead(facts, hop.address, link);
     }
-    if let (Missing::Answer, Some(beside)) = (&hop.missing, &hop.beside) {
-        return beside.fix(by_hand(facts, hop));
+    if let Missing::Answer = hop.missing {
+        let why = hop.why.as_ref().map(|why| why.fix(by_hand(facts, hop)));
+        let here = || shadow::of_nobody_here(facts, hop.address, by_hand(facts, hop));
+        if let Some(fix) = why.or_else(here) {
+            return fix;
+        }
     }
     let restart = daemon::of_network(facts).map(|it| it.restart(facts));
     let (summary, mut commands) = match &hop.missing {

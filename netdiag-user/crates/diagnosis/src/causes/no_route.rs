@@ -28,6 +28,7 @@
 //! # Fix
 //! Delete the rule that refuses, or the route in its table. Restore a missing route: restart the CNI's
 //! agent, which sets the routes to other nodes' pods, or configure the default route if that is missing.
+mod advertised;
 mod everyday;
 mod inside;
 
@@ -81,7 +82,12 @@ fn dropped(facts: &Facts<'_>) -> Option<Finding> {
         true => Severity::Info,
         false => Severity::Warning,
     };
+    let unheard = advertised::unheard(facts, worst.pattern.destination);
     let fix = restoring::fix(facts, worst);
+    let fix = match unheard {
+        Some(link) => advertised::fix(link, fix),
+        None => fix,
+    };
     let mut asked: Vec<_> = cases.iter().collect();
     asked.sort_by_key(|case| case.pattern.destination);
     asked.dedup_by_key(|case| case.pattern.destination);
@@ -93,6 +99,7 @@ fn dropped(facts: &Facts<'_>) -> Option<Finding> {
     let mut rules: Vec<_> = rules.map(rule_evidence).collect();
     rules.dedup();
     lines.extend(rules);
+    lines.extend(unheard.map(advertised::evidence));
     let patterns: Vec<_> = cases.into_iter().map(|case| case.pattern).collect();
     let mut finding = losses::finding(facts, ID, severity, &patterns, summary);
     finding.evidence.extend(lines);

@@ -53,10 +53,9 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
-    by_pods(facts)
-        .into_iter()
-        .chain(by_node::evaluate(facts))
-        .collect()
+    let by_node = by_node::evaluate(facts);
+    let all = by_pods(facts).into_iter().chain(by_node);
+    all.chain(by_node::closed(facts)).collect()
 }
 
 fn by_pods(facts: &Facts<'_>) -> Option<Finding> {

@@ -13,7 +13,8 @@
 //! default route; the address by which the cluster knows this node (kubelet's --node-ip, given to netdiag
 //! as --node-ip) is on another NIC. Observed: packets leave with that source, requests inside them get no
 //! answer and none comes in from the peers. If the node's own address is unknown, but the peers are
-//! neighbours on another NIC, the finding is a suspicion.
+//! neighbours on another NIC, the finding is a suspicion. So it is where the local address is that of a bridge of this node's
+//! own (Docker's, LXD's), and the packets leave by an uplink that has another one.
 //!
 //! # Look-alikes
 //! `vxlan-source-mismatch`: two addresses on one NIC. `overlay-blocked`: the right NIC, and the network
@@ -33,7 +34,7 @@ use netdiag_lang::{mark, t};
 use crate::{
     model::{
         limits,
-        node::{Link, Node, RouteKind},
+        node::{Link, LinkKind, Node, RouteKind},
         roles::{Role, role},
         total::Total,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity, Subject},
@@ -60,11 +61,14 @@ struct Wrong<'a> {
     address: IpAddr,
     /// Who says that this is the cluster's address.
     said_by: Option<&'a str>,
+    /// The link of its address leads to no other node: its packets leave by the right one.
+    inward: bool,
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let tunnels = facts.node.links.iter().filter(|l| l.is_tunnel() && l.up);
-    let mut wrong = tunnels.filter_map(|tunnel| wrong(facts.node, tunnel));
+    let wrong = |tunnel| wrong(facts.node, tunnel).or_else(|| inward(facts, tunnel));
+    let mut wrong = tunnels.filter_map(wrong);
     wrong.find_map(|w| judge(facts, &w))
 }
 
@@ -99,6 +103,39 @@ fn wrong<'a>(node: &'a Node, tunnel: &'a Link) -> Option<Wrong<'a>> {
         right,
         address,
         said_by,
+        inward: false,
+    })
+}
+
+/// Its packets leave by an uplink with the address of a link to pods or containers of this node: no peer is there.
+fn inward<'a>(facts: &Facts<'a>, tunnel: &'a Link) -> Option<Wrong<'a>> {
+    let local = tunnel.tunnel.as_ref()?.local?;
+    let mut out = facts
+        .outers
+        .iter()
+        .filter(|o| o.egress() && o.source == local);
+    let right = facts.link(out.next()?.key.ifindex)?;
+    let mut all = facts.node.addresses();
+    let (used, own) = all.find(|(_, a)| a.prefix.address == local)?;
+    let mut peers = facts
+        .outers
+        .iter()
+        .filter(|o| o.egress() && o.source == local);
+    let leads = peers.any(|o| own.prefix.contains(o.destination));
+    let address = right
+        .addresses
+        .iter()
+        .find(|a| !a.link_local && a.prefix.address.is_ipv4() == local.is_ipv4())?;
+    let inward = used.kind == LinkKind::Bridge || facts.role(used) == Some(Role::Bridge);
+    let apart = used.index != right.index && right.master != Some(used.index);
+    (inward && apart && !leads).then_some(Wrong {
+        tunnel,
+        used,
+        local,
+        right,
+        address: address.prefix.address,
+        said_by: None,
+        inward: true,
     })
 }
 
@@ -176,7 +213,16 @@ fn summary(wrong: &Wrong<'_>) -> String {
         right,
         address,
         said_by,
+        inward,
     } = wrong;
+    if *inward {
+        return t!(
+            "{} sends from {local}, the address of {}, which leads to no other node, while its packets leave by {} ({address}): nothing comes back",
+            tunnel.name,
+            used.name,
+            right.name
+        );
+    }
     let why = match said_by {
         Some(_) => t!("the cluster knows this node as {address} on {}", right.name),
         None => t!("its peers are neighbours of {address} on {}", right.name),

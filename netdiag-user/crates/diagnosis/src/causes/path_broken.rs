@@ -32,6 +32,14 @@
 //! Observed of frames: all of them come to somebody whom they are not for. Configured: the entry of the bridge's table that
 //! leads them there.
 //!
+//! Observed of what is of a connection and goes as it was sent, though the rules, as computed, translate whoever begins such a
+//! one: connection tracking has let go of it, or an entry of it is older than the rules; it ends at this node, on a link where
+//! nobody has that address, or out there. So are answers that reach a pod untranslated, and connections that an entry still
+//! leads to somebody who is gone.
+//!
+//! Observed of large segments: three connections to one address that open and repeat them, while none as large is acknowledged
+//! there, and nobody tells of a smaller MTU.
+//!
 //! Observed of what left by another uplink: the question at the one, the answer at the other, at least three questions
 //! over three seconds, and nobody who was answered so went on.
 //!
@@ -49,6 +57,10 @@
 //!
 //! # Fix
 //! The finding names the one thing at which the way ends, and the smallest change to it. Find out who set it.
+mod forgotten;
+mod narrow;
+mod old_entry;
+mod own_remote;
 mod silent;
 mod turned;
 mod unlike;
@@ -97,6 +109,8 @@ struct Ended<'f> {
 
 /// Findings about what these leave untold.
 pub fn evaluate(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
+    findings.extend(forgotten::evaluate(facts));
+    findings.extend(old_entry::evaluate(facts));
     let mut all: Vec<Ended<'_>> = Vec::new();
     for pattern in left(facts, findings) {
         let Some(told) = told(facts, &pattern) else {
@@ -118,6 +132,10 @@ pub fn evaluate(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
     findings.extend(turned);
     let unlike = unlike::evaluate(facts, findings);
     findings.extend(unlike);
+    let circling = own_remote::evaluate(facts, findings);
+    findings.extend(circling);
+    let narrow = narrow::evaluate(facts, findings);
+    findings.extend(narrow);
 }
 
 /// What the state would tell of the rest of them, where it is not there yet.

@@ -32,7 +32,7 @@ mod other_node;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use netdiag_common::hop::ACK;
+use netdiag_common::{flow::FlowKey, hop::ACK};
 use netdiag_lang::{mark, t};
 
 use crate::{
@@ -172,7 +172,9 @@ fn lost<'a>(facts: &'a Facts<'_>) -> Vec<Lost<'a>> {
     let pods = by_default_route(facts).into_iter();
     let gone = |pod| facts.pods.by_address(pod).is_some_and(|p| p.gone.is_some());
     let pods = pods.filter_map(|(pod, asks)| {
-        let known = here(facts, pod).or_else(|| pod_networks::pod_address(facts, pod))?;
+        let known = here(facts, pod)
+            .or_else(|| pod_networks::pod_address(facts, pod))
+            .or_else(|| excepted(facts, &asks))?;
         Some(Lost { pod, known, asks })
     });
     let mut lost: Vec<_> = pods.filter(|l| !gone(l.pod)).collect();
@@ -234,6 +236,25 @@ fn others_answer(facts: &Facts<'_>) -> bool {
         let default = || facts.way(&facts.from_node(from)).is_some_and(is_default);
         let pod = || pod_networks::pod_address(facts, from).is_some_and(|p| !p.guessed);
         answers && default() && pod()
+    })
+}
+
+/// What pods send out is translated here, and the rules leave out what they send to this one: whoever wrote them takes it for
+/// somebody who knows pods' addresses.
+fn excepted(facts: &Facts<'_>, asks: &[&HopFlow]) -> Option<PodAddress> {
+    let pods = |flow: &FlowKey| facts.is_local_pod(flow::ends(flow).0);
+    let mut tries = facts.attempts().iter().flat_map(|all| all.tries.iter());
+    let translated = tries.any(|tried| {
+        let origin = facts.legs().origin(&tried.flow);
+        let named = |asked: FlowKey| flow::ends(&asked).0 != flow::ends(&tried.flow).0;
+        tried.opened() && origin.is_some_and(|(asked, _)| pods(&asked) && named(asked))
+    });
+    let mut asks = asks.iter().filter(|ask| pods(ask.flow()));
+    let left_out = translated && asks.any(|ask| facts.stays_as_sent(ask.flow()));
+    left_out.then(|| PodAddress {
+        why: t!("the rules that translate what pods send out leave it out").into(),
+        lost: None,
+        guessed: true,
     })
 }
 

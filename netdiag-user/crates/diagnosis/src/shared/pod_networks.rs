@@ -183,7 +183,7 @@ fn to_other_nodes(node: &Node, route: &Route) -> bool {
     route.kind == RouteKind::Unicast && tunnel && !anywhere && !link_local
 }
 
-fn masked(prefix: Prefix) -> Prefix {
+pub fn masked(prefix: Prefix) -> Prefix {
     let keep = u128::from(prefix.wire_length());
     let mask = u128::MAX.checked_shl(128 - keep as u32).unwrap_or(0);
     let bits = u128::from_be_bytes(to_wire(prefix.address)) & mask;

@@ -5,8 +5,14 @@ use std::{cmp::Reverse, collections::BTreeSet};
 use netdiag_common::flow::FlowKey;
 
 use crate::{
-    model::{flow, gather::Want, world::Netns},
-    pipeline::facts::Facts,
+    model::{
+        address::is_private,
+        flow::{self, UDP},
+        gather::Want,
+        roles::Role,
+        world::Netns,
+    },
+    pipeline::facts::{Facts, HopFlow},
 };
 
 /// Namespaces of pods at most: each is kept, and recorded.
@@ -29,7 +35,10 @@ pub fn wants(facts: &Facts<'_>) -> BTreeSet<Want> {
     let again = facts.retransmits.iter();
     let again = again.filter(|(key, r)| r.packets >= AGAIN || silent(&key.flow));
     let again = again.map(|(key, r)| (Reverse(r.packets), key.netns, &key.flow));
+    let datagrams = facts.flows.iter().filter(|h| is_lone(facts, h));
+    let datagrams = datagrams.map(|h| (Reverse(h.hop.packets), own, h.flow()));
     let kinds = [
+        largest(datagrams.collect()),
         largest(losses.collect()),
         largest(large.collect()),
         largest(again.collect()),
@@ -47,6 +56,20 @@ pub fn wants(facts: &Facts<'_>) -> BTreeSet<Want> {
         }
     }
     asked
+}
+
+/// A pod's datagrams that nobody answers, and that leave this node as they are for an address of somebody's own network: a
+/// rule may be meant to lead them elsewhere.
+fn is_lone(facts: &Facts<'_>, hop: &HopFlow) -> bool {
+    let flow = hop.flow();
+    let (source, to) = flow::ends(flow);
+    let leaves = hop.egress() && hop.plain() && hop.role == Some(Role::Uplink);
+    leaves
+        && flow.protocol == UDP
+        && hop.hop.packets >= AGAIN
+        && facts.is_local_pod(source)
+        && is_private(to)
+        && !facts.journeys().contains_key(&flow.reversed())
 }
 
 fn largest(mut all: Vec<Troubled<'_>>) -> Vec<Troubled<'_>> {

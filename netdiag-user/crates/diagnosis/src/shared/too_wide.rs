@@ -11,6 +11,7 @@ use crate::{
         address::Prefix,
         flow::ends,
         node::RouteKind,
+        roles::Role,
         verdict::{Evidence, EvidenceKind, Fix, Origin},
     },
     pipeline::facts::{Facts, Loss},
@@ -35,7 +36,12 @@ pub fn told(facts: &Facts<'_>, loss: &Loss) -> Option<Told> {
         .link(route.oif?)
         .filter(|_| route.kind == RouteKind::Unicast)?;
     let there = [Some(link.index), link.master].contains(&Some(leads.index));
-    if there || !near {
+    // What a bridge has beside pods leads on: whoever is behind that is on the pod's own link, wherever he is.
+    let goes_on = node.links.iter().any(|port| {
+        let bridged = port.master.is_some() && port.master == link.master;
+        bridged && facts.role(port) != Some(Role::Pod)
+    });
+    if there || !near || goes_on {
         return None;
     }
     let pod = named(facts, source);

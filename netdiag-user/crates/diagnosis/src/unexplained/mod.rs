@@ -127,6 +127,13 @@ pub fn silent(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Candidate> {
     all
 }
 
+/// What comes back by the link that it left by, and that no finding tells.
+pub fn circling(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Candidate> {
+    let mut all = candidates(facts);
+    all.retain(|c| c.circles.is_some() && !explained(facts, c, findings));
+    all
+}
+
 /// Where a masquerade makes another flow of them, conntrack tells which; and whether anybody takes
 /// what comes for the node itself, its sockets.
 pub fn wants(facts: &Facts<'_>) -> Vec<Want> {

@@ -34,6 +34,8 @@ pub enum Unlike<'a> {
     Untranslated { left: &'a Link },
     /// Its source is of that link's own network: who is there asks on the link for it, and this node does not answer.
     Unclaimed { left: &'a Link, source: IpAddr },
+    /// What pods send out there is translated, and the rules leave out what is for that one: nobody there knows the pod.
+    Excepted { left: &'a Link },
     /// It is for this very node, and left by a link of it: who sits on that link does not reach the host below.
     Below { left: &'a Link, own: IpAddr },
 }
@@ -50,6 +52,10 @@ impl<'a> Unlike<'a> {
             .or_else(|| untranslated().then_some(Self::Untranslated { left }))
             .or_else(|| below(facts, last).map(|own| Self::Below { left, own }))
             .or_else(|| unclaimed(facts, last).map(|source| Self::Unclaimed { left, source }))
+            .or_else(|| {
+                let excepted = living.is_excepted(facts, candidate, last);
+                excepted.then_some(Self::Excepted { left })
+            })
             .or_else(|| {
                 let other = living.other(facts, last)?;
                 Some(Self::Link { left, other })
@@ -72,6 +78,10 @@ impl<'a> Unlike<'a> {
             Self::Unclaimed { source, .. } => t!(
                 "its source {source} is of this link's own network: whoever is there asks for it here, and this node does not answer for it"
             ),
+            Self::Excepted { .. } => t!(
+                "it left with the pod's own address, and what pods send to others there is translated to this node's"
+            )
+            .into(),
             Self::Below { own, .. } => {
                 t!("{own} is an address of this node itself: nobody out there has it")
             }
@@ -84,6 +94,7 @@ impl<'a> Unlike<'a> {
             | Self::Source { left, .. }
             | Self::Untranslated { left }
             | Self::Unclaimed { left, .. }
+            | Self::Excepted { left }
             | Self::Below { left, .. } => left,
         }
     }
@@ -129,6 +140,9 @@ pub struct Living {
     led: HashSet<To>,
     /// With which source.
     sources: HashSet<IpAddr>,
+    /// Uplinks by which what pods ask leaves with another source, and those by which it leaves with the pods' own.
+    named: BTreeSet<u32>,
+    bare: BTreeSet<u32>,
 }
 
 impl Living {
@@ -143,6 +157,15 @@ impl Living {
             }
             if let Some(out) = tried.requests.iter().rev().find(|hop| leaves(hop)) {
                 all.outs.entry(asked).or_default().insert(out.key.ifindex);
+                let named = facts.legs().origin(&tried.flow).is_some_and(|(sent, _)| {
+                    let source = ends(&sent).0;
+                    facts.is_local_pod(source) && source != ends(&tried.flow).0
+                });
+                if named {
+                    all.named.insert(out.key.ifindex);
+                } else if facts.is_local_pod(ends(&tried.flow).0) {
+                    all.bare.insert(out.key.ifindex);
+                }
             }
         }
         all
@@ -167,6 +190,15 @@ impl Living {
             || facts.pods.by_address(source).is_some()
             || routes.any(|r| r.kind == RouteKind::Local && r.destination.contains(source));
         (!taken).then_some(source)
+    }
+
+    /// As the rules are, a pod's question stays as it is there, though those of pods to others leave in this node's name, and none
+    /// that leaves as it is comes back.
+    fn is_excepted(&self, facts: &Facts<'_>, candidate: &Candidate, last: &HopFlow) -> bool {
+        let by = last.key.ifindex;
+        let own = ends(last.flow()).0 == candidate.client && facts.is_local_pod(candidate.client);
+        let others = self.named.contains(&by) && !self.bare.contains(&by);
+        own && others && facts.stays_as_sent(last.flow())
     }
 
     /// Others' questions to that address and port become something else here.

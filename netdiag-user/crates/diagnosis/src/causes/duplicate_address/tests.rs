@@ -28,7 +28,7 @@ fn judge(address: &str, ifindex: u32, claim: NeighbourAnnouncement) -> Option<Fi
         claims: vec![(key, claim)],
         ..Observation::default()
     };
-    with_facts(&node(), &observation, evaluate)
+    with_facts(&node(), &observation, on_a_link)
 }
 
 fn by_turns(changes: u32) -> NeighbourAnnouncement {
@@ -103,7 +103,7 @@ fn two_pods_on_a_bridge_are_told_by_their_ports() {
         claims,
         ..Observation::default()
     };
-    let found = with_facts(&node, &observation, evaluate).expect("a finding");
+    let found = with_facts(&node, &observation, on_a_link).expect("a finding");
     let text: Vec<_> = found.evidence.iter().map(|e| e.text.as_str()).collect();
     assert!(
         text.contains(&"02:00:00:00:00:03 is behind veth2"),
@@ -163,7 +163,7 @@ fn pods_that_speak_among_themselves_are_told_by_what_they_have() {
         claims,
         ..Observation::default()
     };
-    let found = with_facts(&node, &observation, evaluate).expect("a finding");
+    let found = with_facts(&node, &observation, on_a_link).expect("a finding");
     assert!(found.summary.contains("on cbr0"), "{}", found.summary);
     let behind = found
         .evidence
@@ -175,15 +175,15 @@ fn pods_that_speak_among_themselves_are_told_by_what_they_have() {
     for port in one.links.iter_mut().filter(|l| l.master == Some(9)) {
         port.peer_netns = Some(71);
     }
-    assert!(with_facts(&one, &observation, evaluate).is_none());
+    assert!(with_facts(&one, &observation, on_a_link).is_none());
     let mut vlans = node.clone();
     let bridge = vlans.links.iter_mut().find(|l| l.name == "cbr0");
     bridge.expect("the bridge").vlan_filtering = true;
     assert!(
-        with_facts(&vlans, &observation, evaluate).is_none(),
+        with_facts(&vlans, &observation, on_a_link).is_none(),
         "of two VLANs"
     );
     // An address that moved to the other pod, or a virtual one that only one of them holds now.
     node.pod_sides.pop();
-    assert!(with_facts(&node, &observation, evaluate).is_none());
+    assert!(with_facts(&node, &observation, on_a_link).is_none());
 }

@@ -4,7 +4,10 @@ use std::net::IpAddr;
 use netdiag_lang::t;
 
 use crate::{
-    model::{gather::Rule, netfilter::Chain, shell::CommandLine, verdict::Fix},
+    model::{
+        address::Prefix, gather::Rule, netfilter::Chain, node::Link, shell::CommandLine,
+        verdict::Fix,
+    },
     shared::losses::DropGroup,
     shell,
 };
@@ -66,6 +69,21 @@ pub fn way_back(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
             rule.place
         ),
         commands: [Some(entries), rule.list()].into_iter().flatten().collect(),
+    }
+}
+
+/// The rule is right, and the networks are not.
+pub fn apart((link, network, range): (&Link, Prefix, Prefix), rule: &Rule) -> Fix {
+    Fix {
+        summary: t!(
+            "give Services (or pods) a range in which no host is: {range} holds {network}, the network of {}; taking the rule of {} away does not last, who made it makes it again",
+            link.name,
+            rule.place
+        ),
+        commands: vec![shell!("ip address show dev {}", link.name)]
+            .into_iter()
+            .chain(rule.list())
+            .collect(),
     }
 }
 

@@ -1,12 +1,19 @@
 //! Whether somebody is known to want a rule to keep packets out: then it is no fault. A rule says so by
 //! the sources that it names; one of an agent's by the agent, where that runs.
+use std::net::IpAddr;
+
 use crate::{
     model::{
-        address::is_link_local,
-        gather::{Rule, Want},
+        address::{Prefix, is_link_local},
+        gather::{Rule, Want, Whom},
+        node::{Link, LinkKind},
+        roles::Role,
     },
     pipeline::facts::Facts,
-    shared::losses::{DropGroup, Standing},
+    shared::{
+        losses::{DropGroup, Standing},
+        pod_networks::masked,
+    },
     unexplained,
 };
 
@@ -66,10 +73,40 @@ fn keeps_away(facts: &Facts<'_>, rule: &Rule, patterns: &[DropGroup<'_>]) -> boo
         return false;
     };
     let away = |p: &DropGroup<'_>| {
-        let outside = !p.reply && !unexplained::is_clusters(facts, p.destination);
+        let near = beside(facts, p.destination).is_some();
+        let outside = !p.reply && !near && !unexplained::is_clusters(facts, p.destination);
         outside && (is_link_local(p.destination) || !whom.is_one())
     };
     patterns.iter().all(away)
+}
+
+/// The uplink in whose own network an address is: a host beside this node, and maybe another node.
+pub fn beside<'a>(facts: &Facts<'a>, address: IpAddr) -> Option<(&'a Link, Prefix)> {
+    let uplinks = facts.node.links.iter().filter(|l| {
+        let role = facts.role(l);
+        role == Some(Role::Uplink) && l.kind != LinkKind::Loopback
+    });
+    uplinks.into_iter().find_map(|link| {
+        let mut own = link.addresses.iter().filter(|a| !a.link_local);
+        let own = own.find(|a| a.prefix.contains(address))?;
+        Some((link, masked(own.prefix)))
+    })
+}
+
+/// The network of an uplink that lies in a range that a rule keeps away: two that were to be apart.
+pub fn overlap<'a>(
+    facts: &Facts<'a>,
+    rule: &Rule,
+    patterns: &[DropGroup<'_>],
+) -> Option<(&'a Link, Prefix, Prefix)> {
+    let Some(Whom::These(range)) = rule.asks.destinations else {
+        return None;
+    };
+    let to = patterns.iter().filter(|p| !p.reply).map(|p| p.destination);
+    let mut beside = to.filter_map(|to| beside(facts, to));
+    let (link, network) = beside
+        .find(|(_, network)| range.length < network.length && range.contains(network.address))?;
+    Some((link, network, range))
 }
 
 fn is_source_range(facts: &Facts<'_>, rule: &Rule) -> bool {

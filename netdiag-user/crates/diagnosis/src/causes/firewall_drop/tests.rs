@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     model::{
         gather::Piece,
-        netfilter::{Family, RuleOrigin},
+        netfilter::{Chain, Family, RuleOrigin},
         node::{Counters, Node},
         observation::Observation,
         services::{Engine, Service, Services},

@@ -14,6 +14,10 @@ use crate::{
     shell,
 };
 
+/// Whoever tries so often for so long expects somebody there.
+const TRIES: u64 = 10;
+const SPAN_NS: u64 = 8_000_000_000;
+
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let mut refusals = refusals::by_node(facts);
     refusals.retain(|refusal| is_a_fault(facts, refusal));
@@ -52,6 +56,41 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     Some(finding)
 }
 
+/// Ports of the node's other addresses that somebody tries for long, in vain: closed on purpose, or what was to take them is gone.
+pub fn closed(facts: &Facts<'_>) -> Option<Finding> {
+    let mut refusals = refusals::by_node(facts);
+    refusals.retain(|refusal| {
+        let lasts = refusal.times >= TRIES && refusal.attempts.span() >= SPAN_NS;
+        let nobody = || matches!(refusal.reach(facts), Some(Reach::Nobody));
+        let pods = facts.pod_side_of(refusal.attempts.server).is_some();
+        lasts && !pods && holder(facts, refusal).is_none() && nobody()
+    });
+    let worst = refusals.first()?;
+    let (address, port, times) = (worst.attempts.server, worst.attempts.port, worst.times);
+    let client = worst.attempts.client;
+    let summary = t!(
+        "nothing on this node listens on port {port} of {address}, and no rule leads it to a pod: {times} connections of {client} refused"
+    );
+    let mut finding = Finding::new(ID, Severity::Info, Confidence::Confirmed, summary);
+    refusals::tell(&mut finding, facts, &refusals);
+    let text = t!(
+        "no socket of this node takes what is sent to {}",
+        worst.endpoint()
+    );
+    finding.evidence.push(refusals::sockets(facts, worst, text));
+    finding.fix = Fix {
+        summary: t!(
+            "nothing, where port {port} is to be closed; else start what should listen there, or, where a rule led it to a pod (hostPort, a published port), let who writes such rules write them again"
+        ),
+        commands: vec![
+            worst.list_sockets(facts),
+            shell!("iptables-save -t nat | grep -w -e {v}", port),
+            shell!("nft -a list ruleset | grep -w -e {v}", port),
+        ],
+    };
+    Some(finding)
+}
+
 /// Somebody near asks, and no socket takes it at whichever of this node's addresses.
 fn is_a_fault(facts: &Facts<'_>, refusal: &Refusal<'_>) -> bool {
     let near = refusal.severity(facts) == Severity::Warning;
@@ -73,3 +112,6 @@ fn holder<'a>(facts: &Facts<'a>, refusal: &Refusal<'_>) -> Option<&'a Link> {
     let twice = facts.pod_side_of(address).is_some();
     (nowhere(link) && !twice).then_some(link)
 }
+
+#[cfg(test)]
+mod tests;

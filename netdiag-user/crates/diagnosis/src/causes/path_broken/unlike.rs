@@ -72,6 +72,10 @@ impl Group<'_> {
             Unlike::Unclaimed { source, .. } => t!(
                 "what {client} asks {what} leaves by {left}, where its source {source} is looked for on the link itself, and this node does not answer for it: {asked} times, unanswered"
             ),
+            Unlike::Excepted { .. } => t!(
+                "what {client} asks {what} leaves by {left} with the pod's own address, though what pods ask others there is translated: the rules leave {} out: {asked} times, unanswered",
+                worst.server
+            ),
             Unlike::Below { own, .. } => t!(
                 "what {client} asks {what} leaves by {left}, though {own} is this node's own address: {asked} times, unanswered; who sits on {left} (macvlan, ipvlan) does not reach the host below"
             ),
@@ -107,7 +111,7 @@ impl Group<'_> {
                 line.confirm = Some(shown.showing_nothing());
                 vec![line]
             }
-            Unlike::Untranslated { .. } => Vec::new(),
+            Unlike::Untranslated { .. } | Unlike::Excepted { .. } => Vec::new(),
             Unlike::Unclaimed { left, source } => {
                 let text = t!("nothing on {} answers for {source}", left.name);
                 let mut line = Evidence::new(EvidenceKind::Neighbour, Origin::Configured, text);
@@ -159,6 +163,19 @@ impl Group<'_> {
                     worst.server
                 ),
                 commands: restoring::translating(worst.server),
+            },
+            Unlike::Excepted { .. } => Fix {
+                summary: t!(
+                    "where {} is no pod's, narrow what the rules leave out (an address pool, a cluster CIDR, the networks that are not masqueraded), so that it is not in it; where it is a pod's, its network has to be routed to its node, and pods' addresses back",
+                    worst.server
+                ),
+                commands: [
+                    shell!("iptables-save -t nat | grep -e MASQUERADE -e SNAT"),
+                    shell!("ipset list -t"),
+                    shell!("nft -a list ruleset | grep -e masquerade -e snat"),
+                    shell!("ip route get {}", worst.server),
+                ]
+                .to_vec(),
             },
             Unlike::Unclaimed { left, source } => claiming(&left.name, source),
             Unlike::Below { left, own } => Fix {

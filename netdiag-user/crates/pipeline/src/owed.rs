@@ -1,0 +1,94 @@
+//! What the rules make of a conversation's first packet: whoever goes another way than that is known to connection tracking
+//! by an older entry, or not at all any more.
+use std::{collections::BTreeSet, net::IpAddr};
+
+use netdiag_common::flow::FlowKey;
+use netdiag_forwarding::way::{Does, Step, Walk};
+
+use super::{
+    conversation::{Conversation, ends, may_be_marked, ways},
+    facts::Facts,
+};
+use crate::model::{flow, world::Netns};
+
+/// A translation, and the namespace whose rules make it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Translates {
+    pub netns: Netns,
+    /// To somebody else than it was sent to; else in another's name alone.
+    pub destination: bool,
+}
+
+impl Facts<'_> {
+    /// Where the rules lead a flow's first packet, as all its ways come to their ends; nothing where one is not known.
+    pub fn led_to(&self, sent: &FlowKey) -> Option<BTreeSet<IpAddr>> {
+        let prepared = self.prepared();
+        let conversation = Conversation {
+            first: *sent,
+            answer: false,
+        };
+        let request = ways(self, prepared, (conversation, 0))?.request;
+        let ended = ends(&request);
+        let known = |step: &&Step<'_>| !matches!(step.does, Does::Unknown(_));
+        let all = !ended.is_empty() && ended.iter().all(known);
+        let led = ended.iter().map(|step| step.packet.destination);
+        (all && !may_be_marked(prepared.world, &request)).then(|| led.collect())
+    }
+
+    /// Whether the rules let a flow's first packet leave as it was sent, whatever they make of others.
+    pub fn stays_as_sent(&self, sent: &FlowKey) -> bool {
+        let prepared = self.prepared();
+        let conversation = Conversation {
+            first: *sent,
+            answer: false,
+        };
+        let Some(ways) = ways(self, prepared, (conversation, 0)) else {
+            return false;
+        };
+        let ended = ends(&ways.request);
+        let same = |step: &&Step<'_>| {
+            let leaves = matches!(step.does, Does::Leaves { .. });
+            leaves && (step.packet.source, step.packet.destination) == flow::ends(sent)
+        };
+        !ended.is_empty() && ended.iter().all(same)
+    }
+
+    /// The translation of a flow's first packet, where each of its ways has one and the flow itself is as it was sent.
+    pub fn translates(&self, sent: &FlowKey) -> Option<Translates> {
+        let prepared = self.prepared();
+        let conversation = Conversation {
+            first: *sent,
+            answer: false,
+        };
+        let request = ways(self, prepared, (conversation, 0))?.request;
+        if may_be_marked(prepared.world, &request) {
+            return None;
+        }
+        let ended = ends(&request);
+        let (source, destination) = flow::ends(sent);
+        let led = |step: &&Step<'_>| step.packet.destination != destination;
+        let named = |step: &&Step<'_>| step.packet.source != source;
+        let known = |step: &&Step<'_>| !matches!(step.does, Does::Unknown(_));
+        if ended.is_empty() || !ended.iter().all(known) {
+            return None;
+        }
+        let destination = ended.iter().all(led);
+        let changed = destination || ended.iter().all(named);
+        let netns = first_changed(&request, flow::ends(sent))?;
+        changed.then_some(Translates { netns, destination })
+    }
+}
+
+/// Where it was another's first.
+fn first_changed(walk: &Walk<'_>, sent: (IpAddr, IpAddr)) -> Option<Netns> {
+    walk.steps.iter().find_map(|step| match &step.does {
+        Does::Chooses(branches) => branches
+            .iter()
+            .find_map(|(_, branch)| first_changed(branch, sent)),
+        Does::Copies(copies) => copies.iter().find_map(|copy| first_changed(copy, sent)),
+        _ => {
+            let now = (step.packet.source, step.packet.destination);
+            (now != sent).then_some(step.netns)
+        }
+    })
+}
