@@ -47,7 +47,9 @@ pub fn evaluate(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Finding> {
     let mut all: BTreeMap<(u32, IpAddr), To<'_>> = BTreeMap::new();
     let leaves = |h: &&HopFlow| {
         let out = h.egress() && h.plain() && h.role == Some(Role::Uplink);
-        out && h.flow().protocol == TCP && h.hop.payload > 0
+        // Of what opened before anybody looked, its first segment seen may be one that is sent again.
+        let begins = h.hop.flags & hop::SYN != 0;
+        out && begins && h.flow().protocol == TCP && h.hop.payload > 0
     };
     for hop in facts.flows.iter().filter(leaves) {
         let to = all
@@ -81,7 +83,7 @@ fn is_open(facts: &Facts<'_>, hop: &HopFlow) -> bool {
     back.is_some_and(|j| j.hops.iter().any(|h| opened(&h)))
 }
 
-/// All of it was acknowledged: else it were repeated by now (RFC 6298). Of what was never heard, nobody can tell.
+/// All of it was acknowledged: else it were repeated by now (RFC 6298).
 fn is_acknowledged(facts: &Facts<'_>, hop: &HopFlow) -> bool {
     let quiet = facts.now.saturating_sub(hop.hop.progress) > REPEATED_NS;
     hop.hop.retransmits == 0 && quiet && is_open(facts, hop)

@@ -20,7 +20,7 @@ fn connection(port: u16, largest: u32, retransmits: u64) -> Vec<(hop::FlowHopKey
     let sent = |h: &mut FlowHop| {
         (h.first, h.last, h.progress) = (1, 4_000_000_000, 2);
         (h.largest, h.retransmits) = (largest, retransmits);
-        (h.packets, h.payload) = (12, u64::from(largest) * 10);
+        (h.packets, h.payload, h.flags) = (12, u64::from(largest) * 10, SYN);
     };
     let heard = |h: &mut FlowHop| {
         (h.first, h.last, h.flags) = (1, 3, SYN | ACK);
