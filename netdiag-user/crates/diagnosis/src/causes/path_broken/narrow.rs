@@ -80,7 +80,7 @@ fn is_stuck(hop: &HopFlow) -> bool {
 fn is_open(facts: &Facts<'_>, hop: &HopFlow) -> bool {
     let back = facts.journeys().get(&hop.flow().reversed());
     let opened = |h: &&HopFlow| h.hop.flags & (hop::SYN | hop::ACK) != 0;
-    back.is_some_and(|j| j.hops.iter().any(|h| opened(&h)))
+    back.is_some_and(|j| j.hops.iter().any(opened))
 }
 
 /// All of it was acknowledged: else it were repeated by now (RFC 6298).
@@ -94,7 +94,7 @@ fn is_said(facts: &Facts<'_>, to: &To<'_>) -> bool {
     facts.icmp_errors.iter().any(|(error, _)| {
         let about = |h: &&HopFlow| error.about == *h.flow();
         let big = icmp::too_big(error.about.family, error.kind, error.code);
-        big && to.stuck.iter().any(|h| about(&h))
+        big && to.stuck.iter().any(about)
     })
 }
 
