@@ -22,60 +22,47 @@ pub struct Translates {
 impl Facts<'_> {
     /// Where the rules lead a flow's first packet, as all its ways come to their ends; nothing where one is not known.
     pub fn led_to(&self, sent: &FlowKey) -> Option<BTreeSet<IpAddr>> {
-        let prepared = self.prepared();
-        let conversation = Conversation {
-            first: *sent,
-            answer: false,
-        };
-        let request = ways(self, prepared, (conversation, 0))?.request;
-        let ended = ends(&request);
-        let known = |step: &&Step<'_>| !matches!(step.does, Does::Unknown(_));
-        let all = !ended.is_empty() && ended.iter().all(known);
-        let led = ended.iter().map(|step| step.packet.destination);
-        (all && !may_be_marked(prepared.world, &request)).then(|| led.collect())
+        let first = self.first_packet(sent)?;
+        let ended = ends(&first);
+        Some(ended.iter().map(|step| step.packet.destination).collect())
     }
 
     /// Whether the rules let a flow's first packet leave as it was sent, whatever they make of others.
     pub fn stays_as_sent(&self, sent: &FlowKey) -> bool {
-        let prepared = self.prepared();
-        let conversation = Conversation {
-            first: *sent,
-            answer: false,
-        };
-        let Some(ways) = ways(self, prepared, (conversation, 0)) else {
-            return false;
-        };
-        let ended = ends(&ways.request);
         let same = |step: &&Step<'_>| {
             let leaves = matches!(step.does, Does::Leaves { .. });
             leaves && (step.packet.source, step.packet.destination) == flow::ends(sent)
         };
-        !ended.is_empty() && ended.iter().all(same)
+        let first = self.first_packet(sent);
+        first.is_some_and(|first| ends(&first).iter().all(same))
     }
 
     /// The translation of a flow's first packet, where each of its ways has one and the flow itself is as it was sent.
     pub fn translates(&self, sent: &FlowKey) -> Option<Translates> {
+        let first = self.first_packet(sent)?;
+        let ended = ends(&first);
+        let (source, to) = flow::ends(sent);
+        let destination = ended.iter().all(|step| step.packet.destination != to);
+        let changed = destination || ended.iter().all(|step| step.packet.source != source);
+        let netns = first_changed(&first, (source, to))?;
+        changed.then_some(Translates { netns, destination })
+    }
+
+    /// Its way, as far as each of its ends is known. What a tunnel carries has the tunnel's addresses there, which no rule
+    /// gave it.
+    fn first_packet(&self, sent: &FlowKey) -> Option<Walk<'_>> {
         let prepared = self.prepared();
         let conversation = Conversation {
             first: *sent,
             answer: false,
         };
         let request = ways(self, prepared, (conversation, 0))?.request;
-        if may_be_marked(prepared.world, &request) {
-            return None;
-        }
+        let plain = |step: &&Step<'_>| {
+            !matches!(step.does, Does::Unknown(_)) && step.packet.carries.is_none()
+        };
         let ended = ends(&request);
-        let (source, destination) = flow::ends(sent);
-        let led = |step: &&Step<'_>| step.packet.destination != destination;
-        let named = |step: &&Step<'_>| step.packet.source != source;
-        let known = |step: &&Step<'_>| !matches!(step.does, Does::Unknown(_));
-        if ended.is_empty() || !ended.iter().all(known) {
-            return None;
-        }
-        let destination = ended.iter().all(led);
-        let changed = destination || ended.iter().all(named);
-        let netns = first_changed(&request, flow::ends(sent))?;
-        changed.then_some(Translates { netns, destination })
+        let known = !ended.is_empty() && ended.iter().all(plain);
+        (known && !may_be_marked(prepared.world, &request)).then_some(request)
     }
 }
 
