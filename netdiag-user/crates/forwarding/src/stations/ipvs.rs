@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use netdiag_model::world::{
     Known, Why,
+    conf::Release,
     ipvs::{Forward, Ipvs, RealServer, VirtualServer, Wanted},
     route::Route,
     ruleset::Hook,
@@ -288,7 +289,7 @@ impl<'w> Walker<'w> {
                 let Some(lead) = of(&quoted.reply()) else {
                     return Ok(true);
                 };
-                if packet.is_ipv6() && !is_summed(space, place, packet) {
+                if packet.is_ipv6() && !is_summed(space, place, packet) && !counts_all(space)? {
                     let no = No::dropped(None);
                     self.refuse(walk, space, no, *packet)?;
                     return Ok(false);
@@ -422,8 +423,22 @@ fn is_routed_here(place: &Place<'_>) -> bool {
     place.routed.is_some_and(|device| device.flags.loopback)
 }
 
-/// Whether somebody has found an error's checksum right already: IPVS itself forgets what of ICMPv6's header counts to it
-/// (`handle_response_icmp`).
+/// Up to this kernel IPVS forgets what of IPv6's header counts to an error's checksum (`handle_response_icmp`); between
+/// the two somebody mended it.
+const FORGETS: Release = Release(6, 12);
+const MENDED: Release = Release(7, 2);
+
+fn counts_all(space: &Space<'_>) -> Result<bool, Unknown> {
+    match space.settings()?.release {
+        release if release <= FORGETS => Ok(false),
+        release if release >= MENDED => Ok(true),
+        _ => Err(Unknown::NotModelled(
+            "whether this kernel's IPVS takes an ICMPv6 error's checksum for right".into(),
+        )),
+    }
+}
+
+/// Whether somebody has found an error's checksum right already.
 fn is_summed(space: &Space<'_>, place: &Place<'_>, packet: &Packet) -> bool {
     let tracked = space.tracks(true) && packet.tracked != Tracked::Untracked;
     place.hook != Hook::Output && tracked

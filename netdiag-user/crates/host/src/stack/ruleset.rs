@@ -26,6 +26,7 @@ use netdiag_lang::{english, mark};
 use rtnetlink::sys::Socket;
 
 use self::attributes::{name, number, u64_of};
+pub use self::kept::Moment;
 use crate::{
     gather::{
         netlink::{self, DUMP, End, HEADER, attribute, nla},
@@ -112,6 +113,18 @@ pub fn whole(most: Most) -> Result<Arc<Ruleset>> {
             most.elements
         )),
     }
+}
+
+/// When that is for the namespace that this thread is in; nothing where iptables has tables of its own.
+pub fn moment() -> Option<Moment> {
+    let kernel = Kernel {
+        socket: netlink::open(NETLINK_NETFILTER).ok()?,
+        until: Instant::now() + LONGEST,
+    };
+    let generation = kernel.generation().ok()?;
+    let none = |ipv6| legacy::names(ipv6).is_ok_and(|names| names.is_empty());
+    let all = none(false) && none(true);
+    all.then(|| Moment::of(kernel.socket.as_raw_fd(), generation))?
 }
 
 /// As far as it comes, and why it comes no further.

@@ -5,7 +5,10 @@ mod ipvs;
 mod rules;
 mod told;
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
 
 use anyhow::{Context, Result};
 use netdiag_lang::mark;
@@ -14,7 +17,7 @@ use crate::{
     model::services::Services,
     stack::{
         self,
-        ruleset::{self, Most},
+        ruleset::{self, Moment, Most},
     },
 };
 
@@ -30,13 +33,29 @@ const VIRTUAL: usize = 1 << 19;
 
 /// Services of this thread's namespace; processes are looked up under `root`.
 pub fn services(root: &Path) -> Result<Services> {
-    let mut found = Services::default();
-    let listed = ruleset::whole(MOST)?;
-    rules::read(&listed, &mut found)?;
+    let mut found = by_rules()?;
     let servers = stack::ipvs::servers(Path::new("/"), VIRTUAL);
     let servers = servers.context(mark!("reading what IPVS lists"))?;
     let servers = servers.context(mark!("IPVS lists more than is read"))?;
     ipvs::read(&servers, &mut found);
     told::read(root, &mut found);
+    Ok(found)
+}
+
+/// What the rules said when they were read last, some ten thousand of them: nothing else as long as nobody changes one.
+static LAST: Mutex<Option<(Moment, Services)>> = Mutex::new(None);
+
+fn by_rules() -> Result<Services> {
+    let now = ruleset::moment();
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, found)) = last.as_ref().filter(|(then, _)| Some(*then) == now) {
+        return Ok(found.clone());
+    }
+    *last = None;
+    let listed = ruleset::whole(MOST)?;
+    let mut found = Services::default();
+    rules::read(&listed, &mut found)?;
+    let now = now.filter(|now| now.says_all(&listed));
+    *last = now.map(|now| (now, found.clone()));
     Ok(found)
 }

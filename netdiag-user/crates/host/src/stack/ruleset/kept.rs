@@ -16,6 +16,32 @@ const MOST: usize = 64;
 /// A namespace's own number, which no other ever has (SO_NETNS_COOKIE, Linux 5.14).
 type Cookie = u64;
 
+/// The rules of a namespace, as long as nobody changes one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    of: Cookie,
+    generation: u32,
+}
+
+impl Moment {
+    /// Nothing where a kernel does not tell, or where rules may change without a word of it.
+    pub(super) fn of(socket: RawFd, generation: u32) -> Option<Self> {
+        let of = socket::netns_cookie(socket).ok()?;
+        (generation != 0).then_some(Self { of, generation })
+    }
+
+    /// Whether these are the rules of then, and what they lead to hangs on nothing that changes beside them: tables of
+    /// iptables' own, sets of ipset, and maps that packets fill.
+    pub fn says_all(self, rules: &Ruleset) -> bool {
+        let fleeting = |table: &Table| {
+            let filled = |set: &Set| set.map && set.dynamic;
+            table.legacy || table.sets.iter().any(filled)
+        };
+        let steady = rules.ipsets.is_empty() && !rules.tables.iter().any(fleeting);
+        steady && rules.generation == self.generation
+    }
+}
+
 struct Kept {
     of: Cookie,
     comments: bool,

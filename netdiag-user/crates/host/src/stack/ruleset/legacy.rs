@@ -31,19 +31,8 @@ const NAMES: usize = 4 << 10;
 /// Those of a family in the namespace that this thread is in, and whether those are all: of one with more rules than are
 /// left none is read.
 pub fn tables(ipv6: bool, left: &mut usize, comments: bool) -> Result<(Vec<Table>, bool)> {
-    let name = if ipv6 {
-        "ip6_tables_names"
-    } else {
-        "ip_tables_names"
-    };
-    let path = Path::new("/proc/thread-self/net").join(name);
-    let names = match file::text(&path, NAMES) {
-        // This kernel has none.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), true)),
-        names => names.with_context(|| format!("reading {}", path.display()))?,
-    };
     let (mut tables, mut whole) = (Vec::new(), true);
-    for name in names.lines().filter(|name| !name.is_empty()) {
+    for name in &names(ipv6)? {
         let table = table(ipv6, name, left).context(mark!("listing the rules of iptables"))?;
         whole &= table.is_some();
         tables.extend(table);
@@ -54,6 +43,23 @@ pub fn tables(ipv6: bool, left: &mut usize, comments: bool) -> Result<(Vec<Table
         rules.for_each(|rule| rule.comment = None);
     }
     Ok((tables, whole))
+}
+
+/// Those that somebody has asked for.
+pub fn names(ipv6: bool) -> Result<Vec<String>> {
+    let name = if ipv6 {
+        "ip6_tables_names"
+    } else {
+        "ip_tables_names"
+    };
+    let path = Path::new("/proc/thread-self/net").join(name);
+    let names = match file::text(&path, NAMES) {
+        // This kernel has none.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        names => names.with_context(|| format!("reading {}", path.display()))?,
+    };
+    let named = names.lines().filter(|name| !name.is_empty());
+    Ok(named.map(String::from).collect())
 }
 
 /// Nothing where it has too many.
