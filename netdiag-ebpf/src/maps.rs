@@ -155,10 +155,10 @@ pub static ICMP_ERRORS: LruHashMap<IcmpErrorKey, IcmpError> = LruHashMap::with_m
 #[map]
 pub static DNS: LruHashMap<DnsKey, Dns> = LruHashMap::with_max_entries(4096, 0);
 
-/// Addresses that are claimed, at the links of a node.
+/// Addresses that are claimed or asked for, at the links of a node.
 #[map]
 pub static CLAIMS: LruHashMap<NeighbourAnnouncementKey, NeighbourAnnouncement> =
-    LruHashMap::with_max_entries(1024, 0);
+    LruHashMap::with_max_entries(2048, 0);
 
 #[map]
 pub static DROPS: LruHashMap<DropKey, Dropped> = LruHashMap::with_max_entries(16_384, 0);

@@ -3,7 +3,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-use crate::{bench, paths, pictures, po, programs, test::scenarios, vm::kernels};
+use crate::{bench, paths, pictures, po, programs, reasons, test::scenarios, vm::kernels};
 
 /// A document, and what is generated in it by the name of the part.
 struct Page {
@@ -19,7 +19,7 @@ fn pages() -> Result<[Page; 4]> {
         },
         Page {
             name: "netdiag-user/docs/walk.md",
-            parts: vec![("stations", stations()?)],
+            parts: vec![("stations", stations()?), ("reasons", reasons::table()?)],
         },
         Page {
             name: "netdiag-user/docs/performance.md",

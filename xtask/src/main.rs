@@ -17,6 +17,7 @@ mod paths;
 mod pictures;
 mod po;
 mod programs;
+mod reasons;
 mod record;
 mod remap;
 mod run;

@@ -1,5 +1,5 @@
-//! ARP answers and announcements (RFC 826, RFC 5227), and neighbour advertisements (RFC 4861), as
-//! they come in at an Ethernet hop: which link-layer addresses claim an address.
+//! ARP (RFC 826, RFC 5227) and neighbour discovery (RFC 4861), as they come in at an Ethernet hop: which link-layer
+//! addresses claim an address, and which ask for it.
 //!
 //! Costs a frame that is not IP one load of its type, an ARP packet one load and one map update,
 //! an ICMPv6 packet a comparison. A table of addresses on a link is small, and changes seldom.
@@ -23,10 +23,12 @@ const REPLY: u16 = 2;
 /// Ethernet and IPv4, with the lengths of their addresses.
 const ETHERNET_IPV4: [u16; 3] = [1, 0x0800, 0x0604];
 
+const NEIGHBOUR_SOLICITATION: u8 = 135;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 /// Not set by proxies and for anycast, which several may answer for.
 const OVERRIDE: u8 = 0x20;
-/// Target link-layer address, of eight bytes.
+/// Link-layer addresses of eight bytes: the source's, the target's.
+const SOURCE: u16 = 0x0101;
 const TARGET: u16 = 0x0201;
 
 /// A frame that carries no IP.
@@ -43,19 +45,22 @@ pub fn arp(bytes: &Skb, seen: &Seen) -> Option<()> {
     let sender = u32::from_be_bytes([h[14], h[15], h[16], h[17]]);
     let target = u32::from_be_bytes([h[24], h[25], h[26], h[27]]);
     let claims = be16(h[6], h[7]) == REPLY || sender == target;
-    if !ours || !claims || sender == 0 {
+    // Whoever wants to know whether an address is free asks as nobody.
+    if !ours || sender == 0 {
         return Some(());
     }
+    let address = if claims { sender } else { target }.to_be_bytes();
     let mut key = NeighbourAnnouncementKey {
         address: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0],
         ifindex: seen.ifindex,
         family: 4,
-        padding: [0; 3],
+        asked: u8::from(!claims),
+        padding: [0; 2],
     };
-    key.address[12] = h[14];
-    key.address[13] = h[15];
-    key.address[14] = h[16];
-    key.address[15] = h[17];
+    key.address[12] = address[0];
+    key.address[13] = address[1];
+    key.address[14] = address[2];
+    key.address[15] = address[3];
     note(
         &key,
         number([h[8], h[9], h[10], h[11], h[12], h[13]]),
@@ -66,8 +71,9 @@ pub fn arp(bytes: &Skb, seen: &Seen) -> Option<()> {
 
 /// An ICMPv6 packet of that type.
 #[inline(always)]
-pub fn advertised(bytes: &Skb, seen: &Seen, packet: &Packet, kind: u8) -> Option<()> {
-    if kind != NEIGHBOUR_ADVERTISEMENT || seen.direction != INGRESS {
+pub fn discovery(bytes: &Skb, seen: &Seen, packet: &Packet, kind: u8) -> Option<()> {
+    let asks = kind == NEIGHBOUR_SOLICITATION;
+    if !asks && kind != NEIGHBOUR_ADVERTISEMENT || seen.direction != INGRESS {
         return Some(());
     }
     let flags: [u8; 1] = bytes.load(packet.l4 + 4)?;
@@ -75,14 +81,17 @@ pub fn advertised(bytes: &Skb, seen: &Seen, packet: &Packet, kind: u8) -> Option
         // Without the option it tells nothing new.
         return Some(());
     };
-    if flags[0] & OVERRIDE == 0 || be16(option[0], option[1]) != TARGET {
+    let wanted = if asks { SOURCE } else { TARGET };
+    let told = asks || flags[0] & OVERRIDE != 0;
+    if !told || be16(option[0], option[1]) != wanted {
         return Some(());
     }
     let key = NeighbourAnnouncementKey {
         address: bytes.load(packet.l4 + 8)?,
         ifindex: seen.ifindex,
         family: 6,
-        padding: [0; 3],
+        asked: u8::from(asks),
+        padding: [0; 2],
     };
     let o = option;
     note(
@@ -112,7 +121,7 @@ fn note(key: &NeighbourAnnouncementKey, mac: u64, now: u64) -> i32 {
             changes: 0,
             latest: 0,
         };
-        // No room is no loss: one that keeps claiming comes again.
+        // No room is no loss: one that keeps claiming or asking comes again.
         let _ = maps::CLAIMS.insert(key, &new, 0);
         return 0;
     };

@@ -36,7 +36,7 @@ pub fn account(bytes: &Skb, seen: &Seen, packet: &Packet) -> Option<()> {
     };
     if !error {
         return if v6 {
-            claim::advertised(bytes, seen, packet, h[0])
+            claim::discovery(bytes, seen, packet, h[0])
         } else {
             Some(())
         };

@@ -35,6 +35,7 @@ use crate::{
     need::Need,
     pipeline::facts::Facts,
     undecided::Waiting,
+    unexplained::Symptoms,
 };
 
 /// What a reading comes to.
@@ -48,12 +49,12 @@ pub struct Evaluated {
     pub wants: BTreeSet<Want>,
 }
 
-/// Judges a reading by all causes.
-pub fn judge(facts: &Facts<'_>, waiting: &mut Waiting) -> Evaluated {
+/// Judges a reading, in which that gets nowhere, by all causes.
+fn judge(facts: &Facts<'_>, symptoms: &Symptoms<'_>, waiting: &mut Waiting) -> Evaluated {
     let needs = causes::needs(facts);
-    let wants = causes::asked(facts, &needs);
+    let wants = causes::asked(facts, symptoms, &needs);
     waiting.ask(facts.now, &wants);
-    let (findings, cannot_tell) = settled(facts, waiting, needs);
+    let (findings, cannot_tell) = settled(facts, symptoms, waiting, needs);
     Evaluated {
         findings,
         cannot_tell,
@@ -64,11 +65,13 @@ pub fn judge(facts: &Facts<'_>, waiting: &mut Waiting) -> Evaluated {
 /// Findings of all causes, unranked, consequences below their roots.
 #[cfg(test)]
 pub fn findings(facts: &Facts<'_>) -> Vec<Finding> {
-    settled(facts, &Waiting::default(), causes::needs(facts)).0
+    let symptoms = Symptoms::of(facts);
+    settled(facts, &symptoms, &Waiting::default(), causes::needs(facts)).0
 }
 
 fn settled(
     facts: &Facts<'_>,
+    symptoms: &Symptoms<'_>,
     waiting: &Waiting,
     mut needs: Vec<(&'static str, Need)>,
 ) -> (Vec<Finding>, Vec<CannotTell>) {
@@ -78,7 +81,7 @@ fn settled(
             finding.scope.add_flow(flow);
         }
     }
-    needs.extend(causes::rest(facts, &mut findings));
+    needs.extend(causes::rest(facts, symptoms, &mut findings));
     let cannot_tell = undecided::settle(facts, waiting, needs, &mut findings);
     arbiter::join(&mut findings);
     arbiter::choose(&mut findings, &causes::strength);

@@ -24,7 +24,7 @@ use crate::{
         translation,
     },
     undecided::Waiting,
-    unexplained::unexplained,
+    unexplained::Symptoms,
 };
 
 /// One event or flow in so many may be lost without hiding a finding: each needs a pattern that persists.
@@ -58,7 +58,11 @@ impl Naming {
 
 /// What all causes make of a reading: root causes first, worst first.
 pub fn evaluated(facts: &Facts<'_>, naming: &mut Naming) -> Evaluated {
-    let mut evaluated = super::judge(facts, &mut naming.waiting);
+    judged(facts, &Symptoms::of(facts), naming)
+}
+
+fn judged(facts: &Facts<'_>, symptoms: &Symptoms<'_>, naming: &mut Naming) -> Evaluated {
+    let mut evaluated = super::judge(facts, symptoms, &mut naming.waiting);
     let now = facts.clock.text(facts.now);
     for finding in &mut evaluated.findings {
         let named = naming
@@ -89,11 +93,12 @@ pub fn verdict(
     mut run: Run,
     naming: &mut Naming,
 ) -> Verdict {
+    let symptoms = Symptoms::of(facts);
     let Evaluated {
         mut findings,
         mut cannot_tell,
         ..
-    } = evaluated(facts, naming);
+    } = judged(facts, &symptoms, naming);
     let observer = observer(observation, &run);
     cannot_tell.retain(|row| row.causes.iter().any(|cause| naming.names(cause)));
     let bad = findings.iter().any(|f| f.severity > Severity::Info);
@@ -102,7 +107,7 @@ pub fn verdict(
     // Whatever was found: what else fails is not told by it.
     let mut unexplained = match unseen.is_some() {
         true => Vec::new(),
-        false => unexplained(facts, &findings),
+        false => symptoms.unexplained(facts, &findings),
     };
     let told = unexplained.iter_mut().map(|one| &mut one.flows);
     let told = told.chain(cannot_tell.iter_mut().map(|row| &mut row.flows));

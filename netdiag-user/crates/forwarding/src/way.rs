@@ -387,4 +387,14 @@ impl<'w> Walk<'w> {
     pub fn last(&self) -> Option<&Step<'w>> {
         self.steps.last()
     }
+
+    /// What a packet of this way carries, through all tunnels that it is in; itself where that is none.
+    pub fn innermost<'a>(&'a self, packet: &'a Packet) -> &'a Packet {
+        let mut inner = packet;
+        // Each was put in after what it carries, so that this comes to an end.
+        while let Some(carried) = inner.carries.and_then(|at| self.carried.get(at)) {
+            inner = &carried.packet;
+        }
+        inner
+    }
 }

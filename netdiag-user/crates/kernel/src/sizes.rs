@@ -46,7 +46,7 @@ const SMALL: [Small; 5] = [
     small::<OuterKey, Outer>("OUTERS", 2048),
     small::<FragmentKey, FragmentOf>("FRAGMENTS", 2048),
     small::<IcmpErrorKey, IcmpError>("ICMP_ERRORS", 2048),
-    small::<NeighbourAnnouncementKey, NeighbourAnnouncement>("CLAIMS", 1024),
+    small::<NeighbourAnnouncementKey, NeighbourAnnouncement>("CLAIMS", 2048),
     small::<u32, OomKill>("OOM_KILLS", 256),
 ];
 

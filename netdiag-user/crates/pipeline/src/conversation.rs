@@ -227,22 +227,21 @@ fn arrived<'a, 'w>(walk: &'a Walk<'w>, before: Memory, came: &mut Vec<(&'a Step<
 
 /// The last steps of all its branches.
 pub fn ends<'a, 'w>(walk: &'a Walk<'w>) -> Vec<&'a Step<'w>> {
-    let mut all = Vec::new();
-    for step in &walk.steps {
-        match &step.does {
-            Does::Chooses(branches) => {
-                branches
-                    .iter()
-                    .for_each(|(_, branch)| all.extend(ends(branch)));
-            }
-            Does::Copies(copies) => copies.iter().for_each(|copy| all.extend(ends(copy))),
-            Does::Refuses(_) | Does::Delivers | Does::Leaves { .. } | Does::Unknown(_) => {
-                all.push(step);
-            }
-            _ => {}
+    let each = ends_of(walk).into_iter();
+    each.map(|(_, step)| step).collect()
+}
+
+/// Each with the branch that it ends.
+pub fn ends_of<'a, 'w>(walk: &'a Walk<'w>) -> Vec<(&'a Walk<'w>, &'a Step<'w>)> {
+    let of = |step: &'a Step<'w>| match &step.does {
+        Does::Chooses(branches) => branches.iter().flat_map(|(_, it)| ends_of(it)).collect(),
+        Does::Copies(copies) => copies.iter().flat_map(ends_of).collect(),
+        Does::Refuses(_) | Does::Delivers | Does::Leaves { .. } | Does::Unknown(_) => {
+            vec![(walk, step)]
         }
-    }
-    all
+        _ => Vec::new(),
+    };
+    walk.steps.iter().flat_map(of).collect()
 }
 
 /// Where the flow was met first: at a link that it came in by, else in the namespace that has its source.

@@ -172,6 +172,7 @@ pub struct Rows {
     pub icmp_errors: Vec<(IcmpErrorKey, IcmpError)>,
     pub dns: Vec<Question>,
     pub claims: Vec<(NeighbourAnnouncementKey, NeighbourAnnouncement)>,
+    pub neighbour_questions: Vec<(NeighbourAnnouncementKey, NeighbourAnnouncement)>,
     pub retransmits: Vec<(RetransmitKey, Retransmitted)>,
     pub oom_kills: Vec<(u32, OomKill)>,
     states: States,
@@ -217,6 +218,7 @@ pub struct Facts<'a> {
     pub icmp_errors: &'a [(IcmpErrorKey, IcmpError)],
     pub dns: &'a [Question],
     pub claims: &'a [(NeighbourAnnouncementKey, NeighbourAnnouncement)],
+    pub neighbour_questions: &'a [(NeighbourAnnouncementKey, NeighbourAnnouncement)],
     pub retransmits: &'a [(RetransmitKey, Retransmitted)],
     pub oom_kills: &'a [(u32, OomKill)],
     index: NodeIndex<'a>,
@@ -288,6 +290,8 @@ impl Rows {
         let losses = observation.drops.iter();
         let outers = observation.outers.iter();
         let dns = observation.dns.iter();
+        let claims = observation.claims.iter().copied();
+        let (claims, neighbour_questions) = claims.partition(|(key, _)| key.asked == 0);
         let flows = flows.map(|(key, hop)| hop_flow(&mut links, key, hop));
         let mut flows: Vec<HopFlow> = flows.collect();
         let losses = losses.map(|(key, dropped)| loss(node, pods, names, key, dropped));
@@ -308,7 +312,8 @@ impl Rows {
             outers: outers.map(|pair| outer_pair(&mut links, pair)).collect(),
             icmp_errors: observation.icmp_errors.clone(),
             dns: dns.map(|q| question(&mut links, q)).collect(),
-            claims: observation.claims.clone(),
+            claims,
+            neighbour_questions,
             retransmits: observation.retransmits.clone(),
             oom_kills: observation.oom_kills.clone(),
             states: States::default(),
@@ -337,6 +342,7 @@ impl<'a> Facts<'a> {
             icmp_errors: &rows.icmp_errors,
             dns: &rows.dns,
             claims: &rows.claims,
+            neighbour_questions: &rows.neighbour_questions,
             retransmits: &rows.retransmits,
             oom_kills: &rows.oom_kills,
             index: NodeIndex::new(known.node),

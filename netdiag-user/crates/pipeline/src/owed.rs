@@ -3,10 +3,13 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_common::flow::FlowKey;
-use netdiag_forwarding::way::{Does, Step, Walk};
+use netdiag_forwarding::{
+    packet::Packet,
+    way::{Does, Step, Walk},
+};
 
 use super::{
-    conversation::{Conversation, ends, may_be_marked, ways},
+    conversation::{Conversation, ends, ends_of, may_be_marked, ways},
     facts::Facts,
 };
 use crate::model::{flow, world::Netns};
@@ -23,15 +26,14 @@ impl Facts<'_> {
     /// Where the rules lead a flow's first packet, as all its ways come to their ends; nothing where one is not known.
     pub fn led_to(&self, sent: &FlowKey) -> Option<BTreeSet<IpAddr>> {
         let first = self.first_packet(sent)?;
-        let ended = ends(&first);
-        Some(ended.iter().map(|step| step.packet.destination).collect())
+        Some(ended(&first).into_iter().map(|(_, to)| to).collect())
     }
 
     /// Whether the rules let a flow's first packet leave as it was sent, whatever they make of others.
     pub fn stays_as_sent(&self, sent: &FlowKey) -> bool {
         let same = |step: &&Step<'_>| {
             let leaves = matches!(step.does, Does::Leaves { .. });
-            leaves && (step.packet.source, step.packet.destination) == flow::ends(sent)
+            leaves && now(&step.packet) == flow::ends(sent)
         };
         let first = self.first_packet(sent);
         first.is_some_and(|first| ends(&first).iter().all(same))
@@ -40,16 +42,15 @@ impl Facts<'_> {
     /// The translation of a flow's first packet, where each of its ways has one and the flow itself is as it was sent.
     pub fn translates(&self, sent: &FlowKey) -> Option<Translates> {
         let first = self.first_packet(sent)?;
-        let ended = ends(&first);
+        let ended = ended(&first);
         let (source, to) = flow::ends(sent);
-        let destination = ended.iter().all(|step| step.packet.destination != to);
-        let changed = destination || ended.iter().all(|step| step.packet.source != source);
+        let destination = ended.iter().all(|now| now.1 != to);
+        let changed = destination || ended.iter().all(|now| now.0 != source);
         let netns = first_changed(&first, (source, to))?;
         changed.then_some(Translates { netns, destination })
     }
 
-    /// Its way, as far as each of its ends is known. What a tunnel carries has the tunnel's addresses there, which no rule
-    /// gave it.
+    /// Its way, as far as each of its ends is known.
     fn first_packet(&self, sent: &FlowKey) -> Option<Walk<'_>> {
         let prepared = self.prepared();
         let conversation = Conversation {
@@ -57,13 +58,22 @@ impl Facts<'_> {
             answer: false,
         };
         let request = ways(self, prepared, (conversation, 0))?.request;
-        let plain = |step: &&Step<'_>| {
-            !matches!(step.does, Does::Unknown(_)) && step.packet.carries.is_none()
-        };
+        let is_known = |step: &&Step<'_>| !matches!(step.does, Does::Unknown(_));
         let ended = ends(&request);
-        let known = !ended.is_empty() && ended.iter().all(plain);
+        let known = !ended.is_empty() && ended.iter().all(is_known);
         (known && !may_be_marked(prepared.world, &request)).then_some(request)
     }
+}
+
+/// Source and destination at each of its ends. What a tunnel carries keeps its own: no rule gave it the tunnel's.
+fn ended(walk: &Walk<'_>) -> Vec<(IpAddr, IpAddr)> {
+    let each = ends_of(walk).into_iter();
+    each.map(|(branch, step)| now(branch.innermost(&step.packet)))
+        .collect()
+}
+
+fn now(packet: &Packet) -> (IpAddr, IpAddr) {
+    (packet.source, packet.destination)
 }
 
 /// Where it was another's first.
@@ -73,9 +83,6 @@ fn first_changed(walk: &Walk<'_>, sent: (IpAddr, IpAddr)) -> Option<Netns> {
             .iter()
             .find_map(|(_, branch)| first_changed(branch, sent)),
         Does::Copies(copies) => copies.iter().find_map(|copy| first_changed(copy, sent)),
-        _ => {
-            let now = (step.packet.source, step.packet.destination);
-            (now != sent).then_some(step.netns)
-        }
+        _ => (now(walk.innermost(&step.packet)) != sent).then_some(step.netns),
     })
 }

@@ -133,7 +133,7 @@ row!(Dns {
     last_query last_answer silent_since last_good failing_since failed repeat_gap latency_sum
     latency_max latency_count unanswered last_id last_port
 });
-row!(NeighbourAnnouncementKey { address ifindex family } padding);
+row!(NeighbourAnnouncementKey { address ifindex family asked } padding);
 row!(NeighbourAnnouncement { one other of_one of_other first last changes latest });
 row!(DropKey { flow location reason netns ifindex } padding);
 row!(Dropped { packets bytes first last next_emit sequence largest ethertype tcp_flags });

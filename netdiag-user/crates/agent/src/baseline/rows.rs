@@ -95,10 +95,18 @@ impl Row<4> for NeighbourAnnouncement {
         [self.first, all, self.changes.into(), self.last]
     }
 
-    /// Which of the two gained what is not told apart: their shares stay.
+    /// Which of the two gained what is not told apart where they took turns: their shares stay then.
     fn set(&mut self, counts: [u64; 4]) {
         self.first = counts[0];
         self.changes = small(counts[2]);
+        if self.changes == 0 {
+            let alone = if self.latest == 1 {
+                &mut self.of_other
+            } else {
+                &mut self.of_one
+            };
+            *alone = counts[1];
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     need::{Need, Role, Strength},
     pipeline::{connection_groups, facts::Facts},
     shared::stacks,
-    unexplained,
+    unexplained::{self, Symptoms},
 };
 
 #[cfg(test)]
@@ -237,9 +237,13 @@ pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
 }
 
 /// Findings about what those of all others leave untold, and what must be found out for them.
-pub fn rest(facts: &Facts<'_>, findings: &mut Vec<Finding>) -> Vec<(&'static str, Need)> {
-    let needs = path_broken::needs(facts, findings);
-    path_broken::evaluate(facts, findings);
+pub fn rest(
+    facts: &Facts<'_>,
+    symptoms: &Symptoms<'_>,
+    findings: &mut Vec<Finding>,
+) -> Vec<(&'static str, Need)> {
+    let needs = path_broken::needs(facts, symptoms, findings);
+    path_broken::evaluate(facts, symptoms, findings);
     needs
         .into_iter()
         .map(|need| (path_broken::ID, need))
@@ -256,13 +260,18 @@ pub fn needs(facts: &Facts<'_>) -> Vec<(&'static str, Need)> {
 /// What the causes must find out before they can tell.
 #[cfg(test)]
 pub fn wants(facts: &Facts<'_>) -> BTreeSet<Want> {
-    asked(facts, &needs(facts))
+    asked(facts, &Symptoms::of(facts), &needs(facts))
 }
 
 /// What these needs ask for, and what fails without an explanation.
-pub fn asked(facts: &Facts<'_>, needs: &[(&'static str, Need)]) -> BTreeSet<Want> {
+pub fn asked(
+    facts: &Facts<'_>,
+    symptoms: &Symptoms<'_>,
+    needs: &[(&'static str, Need)],
+) -> BTreeSet<Want> {
     let wants = needs.iter().filter_map(|(_, need)| need.query.want());
-    let wants = wants.cloned().chain(unexplained::wants(facts));
+    let wants = wants.cloned().chain(unexplained::wants(facts, symptoms));
+    let wants = wants.chain(path_broken::wants(facts));
     wants.chain(stacks::wants(facts)).collect()
 }
 

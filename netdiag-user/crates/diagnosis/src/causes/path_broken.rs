@@ -40,6 +40,10 @@
 //! Observed of large segments: three connections to one address that open and repeat them, while none as large is acknowledged
 //! there, and nobody tells of a smaller MTU.
 //!
+//! Observed of questions by ARP and neighbour discovery: one asker repeats his for the same address, five times in some
+//! seconds, and nobody says that he has it. Configured: this node has it on no link, and its rules lead it to pods. Whoever
+//! announced a load balancer's address there is gone.
+//!
 //! Observed of what left by another uplink: the question at the one, the answer at the other, at least three questions
 //! over three seconds, and nobody who was answered so went on.
 //!
@@ -58,12 +62,15 @@
 //! # Fix
 //! The finding names the one thing at which the way ends, and the smallest change to it. Find out who set it.
 mod forgotten;
+#[cfg(test)]
+mod leading;
 mod narrow;
 mod old_entry;
 mod own_remote;
 mod silent;
 mod turned;
 mod unlike;
+mod vip_not_answered;
 
 use netdiag_lang::{mark, t};
 
@@ -85,7 +92,7 @@ use crate::{
         pod_gateway_silent, too_wide,
     },
     shell,
-    unexplained::{self, Candidate},
+    unexplained::{Symptom, Symptoms, grouped},
 };
 
 pub const ID: &str = "path-broken";
@@ -101,47 +108,40 @@ const FLOWS: usize = 10;
 /// What is over sooner is over before anybody looks at it.
 const SPAN_NS: u64 = 2_000_000_000;
 
-/// What ends at one step.
-struct Ended<'f> {
-    told: Told,
-    patterns: Vec<DropGroup<'f>>,
-}
-
 /// Findings about what these leave untold.
-pub fn evaluate(facts: &Facts<'_>, findings: &mut Vec<Finding>) {
+pub fn evaluate(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &mut Vec<Finding>) {
     findings.extend(forgotten::evaluate(facts));
     findings.extend(old_entry::evaluate(facts));
-    let mut all: Vec<Ended<'_>> = Vec::new();
-    for pattern in left(facts, findings) {
-        let Some(told) = told(facts, &pattern) else {
-            continue;
-        };
-        match all.iter_mut().find(|one| one.told == told) {
-            Some(one) => one.patterns.push(pattern),
-            None => all.push(Ended {
-                told,
-                patterns: vec![pattern],
-            }),
-        }
+    let ended = left(facts, symptoms, findings).into_iter();
+    let ended = grouped(ended.filter_map(|pattern| Some((told(facts, &pattern)?, pattern))));
+    let ended = ended.into_iter();
+    findings.extend(ended.map(|(told, patterns)| finding(facts, told, &patterns)));
+    // What one of them tells is not told by those after it.
+    type Rest = fn(&Facts<'_>, &Symptoms<'_>, &[Finding]) -> Vec<Finding>;
+    const RESTS: [Rest; 6] = [
+        silent::evaluate,
+        turned::evaluate,
+        unlike::evaluate,
+        own_remote::evaluate,
+        narrow::evaluate,
+        vip_not_answered::evaluate,
+    ];
+    for rest in RESTS {
+        let told = rest(facts, symptoms, findings);
+        findings.extend(told);
     }
-    let found: Vec<Finding> = all.into_iter().map(|one| finding(facts, one)).collect();
-    findings.extend(found);
-    let silent = silent::evaluate(facts, findings);
-    findings.extend(silent);
-    let turned = turned::evaluate(facts, findings);
-    findings.extend(turned);
-    let unlike = unlike::evaluate(facts, findings);
-    findings.extend(unlike);
-    let circling = own_remote::evaluate(facts, findings);
-    findings.extend(circling);
-    let narrow = narrow::evaluate(facts, findings);
-    findings.extend(narrow);
+}
+
+/// Whom somebody has to ask before anything is known to be left untold.
+pub fn wants(facts: &Facts<'_>) -> Option<Want> {
+    let asked = !vip_not_answered::needs(facts).is_empty();
+    asked.then_some(Want::Services)
 }
 
 /// What the state would tell of the rest of them, where it is not there yet.
-pub fn needs(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Need> {
-    let mut all = Vec::new();
-    for pattern in left(facts, findings) {
+pub fn needs(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &[Finding]) -> Vec<Need> {
+    let mut all = vip_not_answered::needs(facts);
+    for pattern in left(facts, symptoms, findings) {
         let lost = pattern.losses.first().map(|loss| died_in(facts, loss));
         let asked = [Some(facts.node.netns), lost];
         let missing = asked.into_iter().flatten().map(Want::Stack);
@@ -158,14 +158,16 @@ pub fn needs(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Need> {
 }
 
 /// Patterns that no finding says more of than the kernel does.
-fn left<'f>(facts: &'f Facts<'_>, findings: &[Finding]) -> Vec<DropGroup<'f>> {
-    let mut patterns = unexplained::dropped(facts);
-    patterns.retain(|p| {
+fn left<'f>(
+    facts: &Facts<'_>,
+    symptoms: &Symptoms<'f>,
+    findings: &[Finding],
+) -> Vec<DropGroup<'f>> {
+    let left = symptoms.dropped.iter().filter(|p| {
         let lasts = p.last().saturating_sub(p.first()) >= SPAN_NS;
         lasts && is_missed(facts, p) && !is_told(facts, findings, p) && may_end_so(facts, p)
     });
-    patterns.truncate(PATTERNS);
-    patterns
+    left.take(PATTERNS).cloned().collect()
 }
 
 fn is_missed(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
@@ -214,8 +216,7 @@ fn told(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Option<Told> {
     ends.all(|other| other == first).then_some(first)
 }
 
-fn finding(facts: &Facts<'_>, ended: Ended<'_>) -> Finding {
-    let Ended { told, patterns } = ended;
+fn finding(facts: &Facts<'_>, told: Told, patterns: &[DropGroup<'_>]) -> Finding {
     let worst = &patterns[0];
     let summary = t!(
         "{}; {} from {}: {} packets, none got through",
@@ -224,7 +225,7 @@ fn finding(facts: &Facts<'_>, ended: Ended<'_>) -> Finding {
         worst.sender(facts),
         worst.packets(),
     );
-    let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
+    let mut finding = losses::finding(facts, ID, Severity::Warning, patterns, summary);
     finding.evidence.push(told.evidence);
     if let Some(subject) = told.subject {
         finding.ties.blame(subject.clone(), told.what);
@@ -235,42 +236,42 @@ fn finding(facts: &Facts<'_>, ended: Ended<'_>) -> Finding {
 }
 
 /// What was seen of one that left by that link.
-fn leaving(candidate: &Candidate, left: &Link, text: String) -> Evidence {
+fn leaving(symptom: &Symptom, left: &Link, text: String) -> Evidence {
     let mut seen = Evidence::new(EvidenceKind::Route, Origin::Observed, text);
     seen.at = Some(left.name.clone());
     seen.direction = Some("egress".into());
-    seen.packets = candidate.last.as_ref().map(|hop| hop.hop.packets);
+    seen.packets = symptom.last.as_ref().map(|hop| hop.hop.packets);
     seen.confirm = Some(shell!(
         "timeout 10 tcpdump -c 5 -lnni {v} dst host {}",
         left.name,
-        candidate.far()
+        symptom.far()
     ));
     seen
 }
 
 /// What a finding tells of who asks in vain.
-fn conversations(facts: &Facts<'_>, finding: &mut Finding, all: &[&Candidate]) {
+fn conversations(facts: &Facts<'_>, finding: &mut Finding, all: &[&Symptom]) {
     let named = all.iter().take(FLOWS);
-    finding.flows = named.map(|candidate| candidate.refer()).collect();
-    for candidate in all {
-        for (client, server) in candidate.ends() {
-            finding.scope.add(candidate.protocol, (client, 0), server);
+    finding.flows = named.map(|symptom| symptom.refer()).collect();
+    for symptom in all {
+        for (client, server) in symptom.ends() {
+            finding.scope.add(symptom.protocol, (client, 0), server);
         }
     }
     let named = all.iter().take(FLOWS);
-    let pods = named.flat_map(|candidate| {
-        let asked = candidate.leg.map(|leg| flow::ends(&leg).1);
-        let server = asked.unwrap_or(candidate.server);
+    let pods = named.flat_map(|symptom| {
+        let asked = symptom.leg.map(|leg| flow::ends(&leg).1);
+        let server = asked.unwrap_or(symptom.server);
         [
-            facts.pod(candidate.client, PodRole::Source),
+            facts.pod(symptom.client, PodRole::Source),
             facts.pod(server, PodRole::Server),
         ]
     });
     finding.pods = pods.flatten().collect();
     finding.pods.sort();
     finding.pods.dedup();
-    finding.about = all.iter().map(|candidate| candidate.server).collect();
-    let first = all.iter().map(|candidate| candidate.first).min();
+    finding.about = all.iter().map(|symptom| symptom.server).collect();
+    let first = all.iter().map(|symptom| symptom.first).min();
     let last = all.iter().filter_map(|c| Some(c.last.as_ref()?.hop.last));
     finding.first_seen = facts.clock.text(first.unwrap_or(0));
     finding.last_seen = facts.clock.text(last.max().unwrap_or(0));

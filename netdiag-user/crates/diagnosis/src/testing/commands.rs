@@ -20,7 +20,7 @@ use crate::{
     },
     pipeline::facts::{Facts, Known, Rows},
     testing::Found,
-    unexplained,
+    unexplained::Symptoms,
 };
 
 /// What is put behind a name.
@@ -81,7 +81,7 @@ fn judge(known: &Known<'_>, observation: &Observation) {
         let lines = finding.evidence.iter();
         sentences.extend(lines.map(|line| line.text.clone()));
     }
-    let told = unexplained::unexplained(&facts, &findings);
+    let told = Symptoms::of(&facts).unexplained(&facts, &findings);
     sentences.extend(told.into_iter().flat_map(|row| [row.what, row.why]));
     let spans = sentences.iter().flat_map(|text| between_backticks(text));
     commands.extend(spans.map(|span| {

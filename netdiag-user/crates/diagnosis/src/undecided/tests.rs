@@ -2,7 +2,7 @@ use netdiag_common::hop::{ACK, FlowHop, RST, SYN};
 
 use super::*;
 use crate::{
-    Evaluated, findings as evaluate, judge,
+    Evaluated, Symptoms, findings as evaluate, judge,
     model::{
         control::NO_ETCD,
         gather::{Piece, Rule},
@@ -70,7 +70,9 @@ fn no_rules() -> (Want, Result<Piece, String>) {
 /// With what pods are told of names, which is another question.
 fn judged(observation: &Observation, mut pieces: Pieces, waiting: &mut Waiting) -> Evaluated {
     pieces.push((Want::Resolvers, Ok(Piece::Resolvers(Vec::new()))));
-    with_gathered(&node(), observation, pieces, |facts| judge(facts, waiting))
+    with_gathered(&node(), observation, pieces, |facts| {
+        judge(facts, &Symptoms::of(facts), waiting)
+    })
 }
 
 /// Causes that are named, and those between which nobody can tell on traffic.
@@ -112,7 +114,7 @@ fn an_answer_is_waited_for_and_not_for_ever() {
         let open = [Want::Interception(POD_NETNS)];
         let pieces = [nobody_listens()];
         let judged = with_open(&node(), &observation, pieces, &open, |facts| {
-            judge(facts, &mut waiting)
+            judge(facts, &Symptoms::of(facts), &mut waiting)
         });
         let (causes, rows) = told(&judged);
         let rows = rows.into_iter().map(|row| row.join(", ")).collect();
@@ -130,7 +132,7 @@ fn an_answer_is_waited_for_and_not_for_ever() {
             observation.now += seconds * SECOND;
             let pieces = [nobody_listens()];
             with_open(&node(), &observation, pieces, open, |facts| {
-                let judged = judge(facts, &mut waiting);
+                let judged = judge(facts, &Symptoms::of(facts), &mut waiting);
                 !told(&judged).0.contains(&"not-listening")
             })
         };
@@ -221,7 +223,7 @@ fn a_source_that_is_there_and_refuses_is_told_and_one_that_is_not_there_is_not()
             ];
             let asked = [Want::Commands("flanneld".into()), Want::Etcd];
             let judged = with_open(&node(), &quiet, pieces, &asked, |facts| {
-                judge(facts, &mut waiting)
+                judge(facts, &Symptoms::of(facts), &mut waiting)
             });
             let rows = judged.cannot_tell.into_iter();
             let rows = rows.map(|row| (row.causes.join(", "), row.why));

@@ -3,7 +3,7 @@
 use netdiag_common::hop::IcmpErrorKey;
 use netdiag_lang::t;
 
-use super::candidates::Candidate;
+use super::symptoms::Symptom;
 use crate::{
     model::{
         address::from_wire,
@@ -29,14 +29,14 @@ pub struct Sizes {
 }
 
 /// That no link of the pod that it is for carries anything, as somebody switched them off at either end.
-pub fn switched_off(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
-    let side = facts.pod_side_of(candidate.far())?;
+pub fn switched_off(facts: &Facts<'_>, symptom: &Symptom) -> Option<String> {
+    let side = facts.pod_side_of(symptom.far())?;
     let links = facts.node.links.iter();
     let own: Vec<_> = links.filter(|l| l.peer_netns == Some(side.netns)).collect();
     if own.iter().any(|l| l.up && l.carrier) {
         return None;
     }
-    let (link, pod) = (own.first()?, candidate.far());
+    let (link, pod) = (own.first()?, symptom.far());
     let name = &link.name;
     Some(match link.up {
         false => {
@@ -53,9 +53,9 @@ pub fn switched_off(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> 
 
 /// What a smaller MTU on the way looks like that nobody tells of: data of some flows passes, and
 /// whatever has larger packets is stuck.
-pub fn sizes(facts: &Facts<'_>, candidate: &Candidate) -> Option<Sizes> {
-    let last = candidate.last.as_ref().filter(|_| candidate.asked == 0)?;
-    let far = candidate.far();
+pub fn sizes(facts: &Facts<'_>, symptom: &Symptom) -> Option<Sizes> {
+    let last = symptom.last.as_ref().filter(|_| symptom.asked == 0)?;
+    let far = symptom.far();
     let same = |h: &&HopFlow| {
         let at = |h: &HopFlow| (h.key.ifindex, h.key.carried, h.egress());
         at(h) == at(last) && h.flow().protocol == TCP && ends(h.flow()).1 == far
@@ -75,9 +75,9 @@ pub fn sizes(facts: &Facts<'_>, candidate: &Candidate) -> Option<Sizes> {
 }
 
 impl Sizes {
-    pub fn text(self, candidate: &Candidate) -> String {
+    pub fn text(self, symptom: &Symptom) -> String {
         let Self { passed, stuck } = self;
-        let far = candidate.far();
+        let far = symptom.far();
         let headers = if far.is_ipv4() { PING.0 } else { PING.1 };
         let size = stuck.saturating_sub(headers);
         let ping = shell!("ping -M do -s {} {}", size, far).told_or("ping");
@@ -91,15 +91,15 @@ impl Sizes {
 
 /// A pod's packets that went out into the world as the pod's own: nobody there knows its address,
 /// unless the network routes it.
-pub fn bare(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
-    let last = candidate.last.as_ref()?;
+pub fn bare(facts: &Facts<'_>, symptom: &Symptom) -> Option<String> {
+    let last = symptom.last.as_ref()?;
     let (source, _) = ends(last.flow());
     let route = facts.way(&facts.packet_of(last.flow()))?;
     let out = last.plain() && last.egress() && facts.leads_out(route);
-    let own = source == candidate.client && facts.is_local_pod(source);
+    let own = source == symptom.client && facts.is_local_pod(source);
     // Of a connection that is open, the answers came.
-    let asks = candidate.asked > 0;
-    (out && own && asks && !candidate.answers).then(|| {
+    let asks = symptom.asked > 0;
+    (out && own && asks && !symptom.answers).then(|| {
         t!(
             "it left with the pod's own address {source}, which that network must route back here: \
              else a masquerade is missing on this node"
@@ -108,20 +108,20 @@ pub fn bare(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
 }
 
 /// A datagram that this node itself says nobody takes.
-pub fn closed_here(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
-    let here = facts.owns(candidate.server) && candidate.protocol == UDP && !candidate.answers;
-    let said = refusal(facts, candidate).filter(|_| here)?;
+pub fn closed_here(facts: &Facts<'_>, symptom: &Symptom) -> Option<String> {
+    let here = facts.owns(symptom.server) && symptom.protocol == UDP && !symptom.answers;
+    let said = refusal(facts, symptom).filter(|_| here)?;
     let list = shell!("ss -lunp").told_or("ss");
     Some(t!(
         "{said}: nothing on this node takes UDP port {}; {list} lists who listens",
-        candidate.port
+        symptom.port
     ))
 }
 
 /// The rule beyond which nobody computes its way: whatever is wrong may be what that one does.
-pub fn uncomputed(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
-    let flow = *candidate.last.as_ref()?.flow();
-    let asked = match candidate.answers {
+pub fn uncomputed(facts: &Facts<'_>, symptom: &Symptom) -> Option<String> {
+    let flow = *symptom.last.as_ref()?.flow();
+    let asked = match symptom.answers {
         true => flow.reversed(),
         false => flow,
     };
@@ -147,12 +147,12 @@ pub fn uncomputed(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
 }
 
 /// Who answers with an error, and which.
-pub fn refusal(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
+pub fn refusal(facts: &Facts<'_>, symptom: &Symptom) -> Option<String> {
     let about = |key: &IcmpErrorKey| {
         let (source, destination) = ends(&key.about);
-        let server = candidate.servers().any(|s| s == destination);
-        let client = source == candidate.client || facts.owns(source);
-        client && server && key.about.destination_port == candidate.port
+        let server = symptom.servers().any(|s| s == destination);
+        let client = source == symptom.client || facts.owns(source);
+        client && server && key.about.destination_port == symptom.port
     };
     let mut errors = facts.icmp_errors.iter();
     errors.find_map(|(key, _)| {

@@ -5,9 +5,8 @@ use std::{collections::BTreeSet, net::IpAddr};
 use netdiag_common::flow::FlowKey;
 
 use super::{
-    NAMED,
-    candidates::{ASKED, SPAN_NS},
-    owed,
+    NAMED, owed,
+    symptoms::{ASKED, SPAN_NS},
 };
 use crate::{
     model::{
@@ -144,7 +143,7 @@ fn stays_away(facts: &Facts<'_>, tried: &Connection<'_>) -> bool {
 mod tests {
     use netdiag_common::hop::{FlowHop, FlowHopKey, PLAIN};
 
-    use super::super::unexplained;
+    use super::super::Symptoms;
     use crate::{
         model::{
             flow::UDP,
@@ -198,7 +197,7 @@ mod tests {
         let known = filters.map(|it| (Want::LinkFilters(NETNS), Ok(Piece::LinkFilters(it))));
         let node = node();
         with_gathered(&node, &observation, known, |facts| {
-            let told = unexplained(facts, &[]);
+            let told = Symptoms::of(facts).unexplained(facts, &[]);
             told.iter().map(|u| u.here).collect()
         })
     }

@@ -5,8 +5,8 @@ use netdiag_common::{flow::FlowKey, hop::IcmpErrorKey};
 use netdiag_lang::t;
 
 use super::{
-    candidates::{Candidate, SPAN_NS, circles, last},
     owed,
+    symptoms::{SPAN_NS, Symptom, circles, last},
 };
 use crate::{
     model::{
@@ -36,7 +36,7 @@ pub fn patterns<'f>(facts: &'f Facts<'_>) -> Vec<DropGroup<'f>> {
 
 /// Adds what is dropped here persistently. A closed port's drops are refusals, and what a socket
 /// itself does not take is told by the causes about sockets.
-pub fn add(facts: &Facts<'_>, all: &mut Vec<Candidate>) {
+pub fn add(facts: &Facts<'_>, patterns: &[DropGroup<'_>], all: &mut Vec<Symptom>) {
     astray(facts, all);
     let by_ends: BTreeMap<_, usize> = all
         .iter()
@@ -49,7 +49,7 @@ pub fn add(facts: &Facts<'_>, all: &mut Vec<Candidate>) {
             all.collect::<Vec<_>>()
         })
         .collect();
-    for pattern in &patterns(facts) {
+    for pattern in patterns {
         // An answer to what was never seen to be asked is none: whoever makes up packets chooses ports.
         let reply = pattern.reply && was_asked(facts, pattern);
         let (client, server) = match reply {
@@ -72,7 +72,7 @@ pub fn add(facts: &Facts<'_>, all: &mut Vec<Candidate>) {
                 Some((asked, _)) => (ends(&asked).0, ends(&asked).1, asked.destination_port),
                 None => (client, server, pattern.port),
             };
-            all.push(Candidate {
+            all.push(Symptom {
                 client,
                 server,
                 port,
@@ -135,20 +135,20 @@ fn is_intercepted(facts: &Facts<'_>, loss: &Loss) -> bool {
 }
 
 /// Frames that reached whom they are for, as somebody else's.
-fn astray(facts: &Facts<'_>, all: &mut [Candidate]) {
+fn astray(facts: &Facts<'_>, all: &mut [Symptom]) {
     if all.is_empty() {
         return;
     }
     let patterns = wrong_neighbour_entry::patterns(facts);
-    for candidate in all {
-        let (client, far) = (candidate.client, candidate.far());
+    for symptom in all {
+        let (client, far) = (symptom.client, symptom.far());
         let own = |p: &&DropGroup<'_>| {
             let ends = (p.source, p.destination);
-            ends == (client, far) || candidate.answers && p.destination == client
+            ends == (client, far) || symptom.answers && p.destination == client
         };
         let pattern = patterns.iter().find(own);
-        candidate.astray = pattern.is_some();
-        candidate.dropped = pattern.map(|p| {
+        symptom.astray = pattern.is_some();
+        symptom.dropped = pattern.map(|p| {
             t!(
                 "{}: sent to a link-layer address that is not the next hop's",
                 text(p)
@@ -266,7 +266,7 @@ mod tests {
         };
         with_facts(&overlay_node(1450, 1450, 1500), &observation, |facts| {
             let mut all = Vec::new();
-            add(facts, &mut all);
+            add(facts, &patterns(facts), &mut all);
             let first = all.first();
             first.map(|c| (c.client.to_string(), c.server.to_string()))
         })
@@ -324,7 +324,7 @@ mod tests {
         assert_eq!(node.netns, NETNS);
         with_facts(&node, &observation, |facts| {
             let mut all = Vec::new();
-            add(facts, &mut all);
+            add(facts, &patterns(facts), &mut all);
             !all.is_empty()
         })
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_lang::t;
 
-use super::candidates::SPAN_NS;
+use super::symptoms::SPAN_NS;
 use crate::{
     model::{
         address::endpoint,

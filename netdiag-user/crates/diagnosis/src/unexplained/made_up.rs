@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use netdiag_lang::t;
 
-use super::{NAMED, candidates::SPAN_NS, drops::on_the_way};
+use super::{NAMED, drops::on_the_way, symptoms::SPAN_NS};
 use crate::{
     model::{
         address::endpoint,

@@ -17,7 +17,6 @@
 //! `lookups`. So is UDP that is answered from an address that nobody asked: see `strays`; or that was
 //! answered before, or gets lost between two pods of this node: see `datagrams`. What a finding of severity
 //! info is about is explained only where somebody is known to mean it.
-mod candidates;
 mod clues;
 mod datagrams;
 mod drops;
@@ -27,6 +26,7 @@ mod next_hops;
 mod owed;
 mod passages;
 mod strays;
+mod symptoms;
 mod turn;
 mod unlike;
 
@@ -34,8 +34,12 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_lang::t;
 
-pub use self::{candidates::Candidate, turn::Turn, unlike::Unlike};
-use self::{candidates::candidates, next_hops::Ways, owed::Owed, unlike::Living};
+use self::{next_hops::Ways, owed::Owed, unlike::Living};
+pub use self::{
+    symptoms::{Symptom, Symptoms},
+    turn::Turn,
+    unlike::Unlike,
+};
 use crate::{
     model::{
         address::endpoint,
@@ -47,34 +51,96 @@ use crate::{
         world::Netns,
     },
     pipeline::facts::{Facts, HopFlow},
-    shared::{isolation, losses::DropGroup, overlay, published},
+    shared::{isolation, overlay, published},
     shell,
 };
 
 /// Flows that are named; more of them tell nothing new.
 const NAMED: usize = 5;
 
-/// Flows that are stuck and that `findings` do not explain.
-pub fn unexplained(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Unexplained> {
-    let mut all = candidates(facts);
-    all.retain(|c| !explained(facts, c, findings));
-    let known = Known {
-        facts,
-        ways: Ways::new(facts, &all),
-        owed: Owed::new(facts),
-        findings,
-    };
-    for candidate in &mut all {
-        let apart = isolation::between(facts, candidate.client, candidate.far());
-        candidate.dropped = apart.map(|a| a.text()).or(candidate.dropped.take());
+impl Symptoms<'_> {
+    /// Flows that are stuck and that `findings` do not explain.
+    pub fn unexplained(&self, facts: &Facts<'_>, findings: &[Finding]) -> Vec<Unexplained> {
+        let mut all: Vec<Symptom> = self.untold(facts, findings).cloned().collect();
+        let known = Known {
+            facts,
+            ways: Ways::new(facts, &all),
+            owed: Owed::new(facts),
+            findings,
+        };
+        for symptom in &mut all {
+            let apart = isolation::between(facts, symptom.client, symptom.far());
+            symptom.dropped = apart.map(|a| a.text()).or(symptom.dropped.take());
+        }
+        let (ours, others): (Vec<_>, Vec<_>) = all.iter().partition(|c| is_ours(&known, c));
+        let mut told = tell(facts, &ours, true, |c| here(&known, c));
+        told.extend(made_up::told(facts));
+        told.extend(lookups::failing(facts, findings));
+        told.extend(lookups::slow(facts, findings));
+        told.extend(tell(facts, &others, false, |c| elsewhere(&known, c)));
+        told
     }
-    let (ours, others): (Vec<_>, Vec<_>) = all.iter().partition(|c| is_ours(&known, c));
-    let mut told = tell(facts, &ours, true, |c| here(&known, c));
-    told.extend(made_up::told(facts));
-    told.extend(lookups::failing(facts, findings));
-    told.extend(lookups::slow(facts, findings));
-    told.extend(tell(facts, &others, false, |c| elsewhere(&known, c)));
-    told
+
+    /// Those that no finding tells.
+    fn untold<'s>(
+        &'s self,
+        facts: &Facts<'_>,
+        findings: &[Finding],
+    ) -> impl Iterator<Item = &'s Symptom> {
+        self.ours().filter(|c| !explained(facts, c, findings))
+    }
+
+    /// What left otherwise than what others ask there and is answered, and that no finding tells.
+    pub fn unlike<'f>(
+        &self,
+        facts: &Facts<'f>,
+        findings: &[Finding],
+    ) -> Vec<(Unlike<'f>, &Symptom)> {
+        let mut all = self.untold(facts, findings).filter(|c| left(c)).peekable();
+        if all.peek().is_none() {
+            return Vec::new();
+        }
+        let living = Living::new(facts);
+        let unlike =
+            all.filter_map(|symptom| Some((Unlike::of(facts, &living, symptom)?, symptom)));
+        unlike.collect()
+    }
+
+    /// What left otherwise than who asked expects, though nobody is seen to be answered so, and that no finding tells.
+    pub fn turned<'f>(&self, facts: &Facts<'f>, findings: &[Finding]) -> Vec<(Turn<'f>, &Symptom)> {
+        let all = self.untold(facts, findings).filter(|c| left(c));
+        let turned = all.filter_map(|symptom| Some((Turn::of(facts, symptom)?, symptom)));
+        turned
+            .filter(|(turn, _)| !turn.is_fine_for_others(facts))
+            .collect()
+    }
+
+    /// What got no farther than this node without a word of a drop, and that no finding tells.
+    pub fn silent(&self, facts: &Facts<'_>, findings: &[Finding]) -> Vec<&Symptom> {
+        let silent = self.untold(facts, findings).filter(|c| {
+            let asks = c.asked > 0 && !c.answers && c.stray.is_none();
+            asks && !c.is_dropped() && c.circles.is_none() && !left(c)
+        });
+        silent.collect()
+    }
+
+    /// What comes back by the link that it left by, and that no finding tells.
+    pub fn circling(&self, facts: &Facts<'_>, findings: &[Finding]) -> Vec<&Symptom> {
+        let all = self.untold(facts, findings);
+        all.filter(|c| c.circles.is_some()).collect()
+    }
+}
+
+/// The same with what they are the same in, in the order in which each came first.
+pub fn grouped<K: PartialEq, T>(all: impl IntoIterator<Item = (K, T)>) -> Vec<(K, Vec<T>)> {
+    let mut groups: Vec<(K, Vec<T>)> = Vec::new();
+    for (key, one) in all {
+        match groups.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, group)) => group.push(one),
+            None => groups.push((key, vec![one])),
+        }
+    }
+    groups
 }
 
 /// Whether an address is the cluster's as far as is known: this node's or another's, a pod's, a Service's,
@@ -83,61 +149,10 @@ pub fn is_clusters(facts: &Facts<'_>, address: IpAddr) -> bool {
     facts.owns(address) || facts.is_local_pod(address) || owed::clusters(facts, address).is_some()
 }
 
-/// What of this node's own and its pods' packets it drops on their way, again and again.
-pub fn dropped<'f>(facts: &'f Facts<'_>) -> Vec<DropGroup<'f>> {
-    drops::patterns(facts)
-}
-
-/// What left otherwise than what others ask there and is answered, and that no finding tells.
-pub fn unlike<'f>(facts: &Facts<'f>, findings: &[Finding]) -> Vec<(Candidate, Unlike<'f>)> {
-    let mut all = candidates(facts);
-    all.retain(|c| left(c) && !explained(facts, c, findings));
-    if all.is_empty() {
-        return Vec::new();
-    }
-    let living = Living::new(facts);
-    let unlike = all.into_iter().filter_map(|candidate| {
-        let unlike = Unlike::of(facts, &living, &candidate)?;
-        Some((candidate, unlike))
-    });
-    unlike.collect()
-}
-
-/// What left otherwise than who asked expects, though nobody is seen to be answered so, and that no finding tells.
-pub fn turned<'f>(facts: &Facts<'f>, findings: &[Finding]) -> Vec<(Candidate, Turn<'f>)> {
-    let mut all = candidates(facts);
-    all.retain(|c| left(c) && !explained(facts, c, findings));
-    let turned = all.into_iter().filter_map(|candidate| {
-        let turn = Turn::of(facts, &candidate)?;
-        Some((candidate, turn))
-    });
-    turned
-        .filter(|(_, turn)| !turn.is_fine_for_others(facts))
-        .collect()
-}
-
-/// What got no farther than this node without a word of a drop, and that no finding tells.
-pub fn silent(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Candidate> {
-    let mut all = candidates(facts);
-    all.retain(|c| {
-        let asks = c.asked > 0 && !c.answers && c.stray.is_none();
-        let ended = c.is_dropped() || c.circles.is_some();
-        asks && !ended && !left(c) && !explained(facts, c, findings)
-    });
-    all
-}
-
-/// What comes back by the link that it left by, and that no finding tells.
-pub fn circling(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Candidate> {
-    let mut all = candidates(facts);
-    all.retain(|c| c.circles.is_some() && !explained(facts, c, findings));
-    all
-}
-
 /// Where a masquerade makes another flow of them, conntrack tells which; and whether anybody takes
 /// what comes for the node itself, its sockets.
-pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
-    let all = candidates::failing(facts);
+pub fn wants(facts: &Facts<'_>, symptoms: &Symptoms<'_>) -> Vec<Want> {
+    let all = &symptoms.all;
     let inside = all.iter().filter(|c| !c.is_dropped() && !left(c));
     let clients: BTreeSet<IpAddr> = inside.map(|c| c.client).collect();
     let tracked = clients.into_iter().take(NAMED).map(Want::Tracked);
@@ -149,10 +164,10 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
     let leaving: BTreeSet<_> = leaving.take(NAMED).collect();
     // What strangers ask for may be led on here.
     let stranger = |a: IpAddr| !facts.owns(a) && !facts.is_local_pod(a);
-    let led = |c: &&Candidate| stranger(c.client) && !facts.is_local_pod(c.server);
+    let led = |c: &&Symptom| stranger(c.client) && !facts.is_local_pod(c.server);
     // And what is led on for others may leave as it is where this node asks.
     let ours = |a: IpAddr| facts.owns(a) || facts.is_local_pod(a);
-    let as_it_is = |c: &&Candidate| c.leg.is_none() && left(c) && ours(c.client);
+    let as_it_is = |c: &&Symptom| c.leg.is_none() && left(c) && ours(c.client);
     let services = all.iter().find(|c| led(c) || as_it_is(c));
     let services = services.map(|_| Want::Services);
     tracked
@@ -165,15 +180,15 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
 }
 
 /// The namespaces whose state tells where a question or its answer ends.
-fn whose(facts: &Facts<'_>, candidate: &Candidate) -> impl Iterator<Item = Netns> {
-    let ends = [candidate.client, candidate.far()].map(|end| facts.pod_side_of(end));
+fn whose(facts: &Facts<'_>, symptom: &Symptom) -> impl Iterator<Item = Netns> {
+    let ends = [symptom.client, symptom.far()].map(|end| facts.pod_side_of(end));
     let pods = ends.into_iter().flatten().map(|side| side.netns);
-    let last = candidate.last.as_ref().filter(|hop| hop.egress());
+    let last = symptom.last.as_ref().filter(|hop| hop.egress());
     let came = last.and_then(|hop| facts.link(hop.key.ifindex)?.peer_netns);
     std::iter::once(facts.node.netns).chain(pods).chain(came)
 }
 
-/// What all candidates are told with.
+/// What all symptoms are told with.
 struct Known<'f, 'a> {
     facts: &'f Facts<'a>,
     ways: Ways<'f, 'a>,
@@ -182,58 +197,58 @@ struct Known<'f, 'a> {
 }
 
 /// Where sizes decide, this node's own MTU may be the wrong one.
-fn is_ours(known: &Known<'_, '_>, candidate: &Candidate) -> bool {
-    !left(candidate)
-        || known.ways.doubtful(candidate)
-        || clues::sizes(known.facts, candidate).is_some()
-        || known.owed.question(candidate).is_some()
+fn is_ours(known: &Known<'_, '_>, symptom: &Symptom) -> bool {
+    !left(symptom)
+        || known.ways.doubtful(symptom)
+        || clues::sizes(known.facts, symptom).is_some()
+        || known.owed.question(symptom).is_some()
 }
 
 /// Whether it went out of this node as far as its hooks see.
-fn left(candidate: &Candidate) -> bool {
+fn left(symptom: &Symptom) -> bool {
     let out = |h: &&HopFlow| {
         h.egress()
             && match h.role {
                 Some(Role::Uplink) => true,
                 // What these carry is seen at the uplink again; what others carry is not.
-                Some(Role::Tunnel) => !candidate.unpacked,
+                Some(Role::Tunnel) => !symptom.unpacked,
                 _ => false,
             }
     };
-    let here = candidate.dropped.is_some() || candidate.circles.is_some();
-    !here && candidate.last.as_ref().filter(out).is_some()
+    let here = symptom.dropped.is_some() || symptom.circles.is_some();
+    !here && symptom.last.as_ref().filter(out).is_some()
 }
 
 /// A finding that accounts for its conversation, or for what all goes by that it goes by.
-fn explained(facts: &Facts<'_>, candidate: &Candidate, findings: &[Finding]) -> bool {
+fn explained(facts: &Facts<'_>, symptom: &Symptom, findings: &[Finding]) -> bool {
     let settles = |f: &&Finding| f.severity > Severity::Info || f.meant;
     findings
         .iter()
         .filter(settles)
-        .any(|f| is_about(f, candidate))
+        .any(|f| is_about(f, symptom))
         || {
-            let passages = passages::of(facts, candidate);
+            let passages = passages::of(facts, symptom);
             let mut settled = findings.iter().filter(settles);
             settled.any(|f| f.scope.passes(&passages))
         }
 }
 
 /// Whether a finding names that conversation.
-fn is_about(finding: &Finding, candidate: &Candidate) -> bool {
-    let mut ends = candidate.ends();
+fn is_about(finding: &Finding, symptom: &Symptom) -> bool {
+    let mut ends = symptom.ends();
     ends.any(|(client, server)| {
-        let has = |client| finding.scope.has(candidate.protocol, client, server);
-        has(client) || has(candidate.client)
+        let has = |client| finding.scope.has(symptom.protocol, client, server);
+        has(client) || has(symptom.client)
     })
 }
 
 fn tell(
     facts: &Facts<'_>,
-    all: &[&Candidate],
+    all: &[&Symptom],
     here: bool,
-    place: impl Fn(&Candidate) -> String,
+    place: impl Fn(&Symptom) -> String,
 ) -> Vec<Unexplained> {
-    let line = |(n, c): (usize, &&Candidate)| {
+    let line = |(n, c): (usize, &&Symptom)| {
         let more = match all.len() - NAMED.min(all.len()) {
             more if more > 0 && n == NAMED - 1 => t!(" and {more} more"),
             _ => String::new(),
@@ -245,7 +260,7 @@ fn tell(
         let target = endpoint(c.server, c.port);
         Unexplained {
             what: t!("{} {target} from {who}{more}", flow::protocol(c.protocol)),
-            why: t!("{}: {}", c.symptom(), place(c)),
+            why: t!("{}: {}", c.text(), place(c)),
             here,
             flows: vec![c.refer()],
             pods: client.into_iter().chain(server).collect(),
@@ -255,37 +270,37 @@ fn tell(
     all.iter().take(NAMED).enumerate().map(line).collect()
 }
 
-fn here(known: &Known<'_, '_>, candidate: &Candidate) -> String {
+fn here(known: &Known<'_, '_>, symptom: &Symptom) -> String {
     let (facts, ways) = (known.facts, &known.ways);
-    if let Some(answers) = candidate.stray {
-        return strays::text(candidate.server, answers);
+    if let Some(answers) = symptom.stray {
+        return strays::text(symptom.server, answers);
     }
-    let path = walk(candidate);
-    if left(candidate) {
-        if let Some(sizes) = clues::sizes(facts, candidate) {
-            return sizes.text(candidate);
+    let path = walk(symptom);
+    if left(symptom) {
+        if let Some(sizes) = clues::sizes(facts, symptom) {
+            return sizes.text(symptom);
         }
         if let Some(question) = known
             .owed
-            .question(candidate)
-            .filter(|_| !ways.doubtful(candidate))
+            .question(symptom)
+            .filter(|_| !ways.doubtful(symptom))
         {
-            let by = candidate.last.as_ref().map_or("", |h| h.interface.as_str());
+            let by = symptom.last.as_ref().map_or("", |h| h.interface.as_str());
             return t!(
                 "left this node by {by}, and {question}: {path}, and watch at the other end too"
             );
         }
-        let way = ways.name(candidate);
-        let entry = ways.permanent(candidate);
+        let way = ways.name(symptom);
+        let entry = ways.permanent(symptom);
         let entry = entry.map_or_else(String::new, |e| t!(" ({e})"));
-        let bare = clues::bare(facts, candidate);
+        let bare = clues::bare(facts, symptom);
         let bare = bare.map_or_else(String::new, |bare| t!("{bare}; "));
         return t!(
             "nobody behind {way} answers anybody{entry}; {bare}this node, the way or the other end: \
              {path}, and watch at the other end too"
         );
     }
-    let seen = match &candidate.last {
+    let seen = match &symptom.last {
         Some(hop) => t!(
             "last seen at {} ({})",
             hop.interface,
@@ -293,61 +308,61 @@ fn here(known: &Known<'_, '_>, candidate: &Candidate) -> String {
         ),
         None => t!("seen at no hop").to_owned(),
     };
-    let dropped = candidate.dropped.as_ref();
+    let dropped = symptom.dropped.as_ref();
     let dropped = dropped.map_or_else(String::new, |d| t!(", dropped ({d})"));
-    if let Some(link) = &candidate.circles {
-        let next = ways.name(candidate);
-        let get = shell!("ip route get {}", candidate.far());
+    if let Some(link) = &symptom.circles {
+        let next = ways.name(symptom);
+        let get = shell!("ip route get {}", symptom.far());
         let get = get.told_or(t!("the way that it takes"));
         return t!(
             "it comes back by {link}, by which it left{dropped}: a routing loop with {next}; {path}, \
              {get} and the routes there tell who is wrong"
         );
     }
-    if let Some(finding) = known.findings.iter().find(|f| is_about(f, candidate)) {
+    if let Some(finding) = known.findings.iter().find(|f| is_about(f, symptom)) {
         return t!(
             "{seen}{dropped}; {} names who drops it, and nothing says that this is meant: {path}",
             finding.cause
         );
     }
-    if let Some(off) = clues::switched_off(facts, candidate) {
+    if let Some(off) = clues::switched_off(facts, symptom) {
         return t!("{seen}{dropped}; {off}");
     }
-    let closed = clues::closed_here(facts, candidate).filter(|_| candidate.leg.is_none());
+    let closed = clues::closed_here(facts, symptom).filter(|_| symptom.leg.is_none());
     if let Some(closed) = closed {
         return t!("{seen}; {closed}");
     }
-    if let Some(rule) = clues::uncomputed(facts, candidate) {
+    if let Some(rule) = clues::uncomputed(facts, symptom) {
         return t!("{seen}{dropped}; {rule}");
     }
     t!("{seen}{dropped}; no cause explains it: {path}")
 }
 
-fn elsewhere(known: &Known<'_, '_>, candidate: &Candidate) -> String {
+fn elsewhere(known: &Known<'_, '_>, symptom: &Symptom) -> String {
     let (facts, ways) = (known.facts, &known.ways);
-    if let Some(answers) = candidate.stray {
-        return strays::text(candidate.server, answers);
+    if let Some(answers) = symptom.stray {
+        return strays::text(symptom.server, answers);
     }
-    let by = candidate.last.as_ref().map_or("", |h| h.interface.as_str());
-    let others = match ways.answers(candidate) {
+    let by = symptom.last.as_ref().map_or("", |h| h.interface.as_str());
+    let others = match ways.answers(symptom) {
         true => t!(", where others are answered"),
         false => "",
     };
-    let said = clues::refusal(facts, candidate).or_else(|| clues::bare(facts, candidate));
+    let said = clues::refusal(facts, symptom).or_else(|| clues::bare(facts, symptom));
     let said = said.map_or_else(String::new, |said| t!("{said}; "));
     t!(
         "left this node by {by}{others}: the network's or the other end's, not this node's; \
          {said}{}",
-        walk(candidate)
+        walk(symptom)
     )
 }
 
-fn walk(candidate: &Candidate) -> String {
-    let target = match candidate.port {
-        0 => candidate.server.to_string(),
-        port => endpoint(candidate.server, port),
+fn walk(symptom: &Symptom) -> String {
+    let target = match symptom.port {
+        0 => symptom.server.to_string(),
+        port => endpoint(symptom.server, port),
     };
-    let path = shell!("netdiag path {} {}", candidate.client, target);
+    let path = shell!("netdiag path {} {}", symptom.client, target);
     t!("{} walks the way", path.told_or(t!("netdiag's path")))
 }
 

@@ -12,7 +12,7 @@ use std::{
 use netdiag_common::{flow::FlowKey, hop::INGRESS};
 use netdiag_lang::t;
 
-use super::{Candidate, left};
+use super::{Symptom, left};
 use crate::{
     model::{
         address::mac,
@@ -33,15 +33,15 @@ pub struct Ways<'f, 'a> {
 }
 
 impl<'f, 'a> Ways<'f, 'a> {
-    pub fn new(facts: &'f Facts<'a>, all: &[Candidate]) -> Self {
+    pub fn new(facts: &'f Facts<'a>, all: &[Symptom]) -> Self {
         let mut ways = Self {
             facts,
             heard: HashMap::new(),
             silent: HashMap::new(),
         };
-        for candidate in all.iter().filter(|c| left(c)) {
-            if let Some(way) = ways.by(candidate) {
-                ways.silent.entry(way).or_default().insert(candidate.far());
+        for symptom in all.iter().filter(|c| left(c)) {
+            if let Some(way) = ways.by(symptom) {
+                ways.silent.entry(way).or_default().insert(symptom.far());
             }
         }
         if !ways.silent.is_empty() {
@@ -100,10 +100,10 @@ impl<'f, 'a> Ways<'f, 'a> {
     }
 
     /// That of the link which saw it last, whichever of several next hops it took.
-    fn by(&self, candidate: &Candidate) -> Option<Way> {
-        let last = candidate.last.as_ref().filter(|last| last.plain());
-        let way = last.and_then(|last| self.at(last.key.ifindex, candidate.far()));
-        way.or_else(|| self.of(candidate.far()))
+    fn by(&self, symptom: &Symptom) -> Option<Way> {
+        let last = symptom.last.as_ref().filter(|last| last.plain());
+        let way = last.and_then(|last| self.at(last.key.ifindex, symptom.far()));
+        way.or_else(|| self.of(symptom.far()))
     }
 
     /// By that link, where a route of any table leads there by it.
@@ -138,38 +138,38 @@ impl<'f, 'a> Ways<'f, 'a> {
         entries.find(|n| n.ifindex == oif && n.address == address)
     }
 
-    pub fn answers(&self, candidate: &Candidate) -> bool {
-        let heard = self.by(candidate).and_then(|way| self.heard.get(&way));
-        heard.is_some_and(|last| *last > candidate.first)
+    pub fn answers(&self, symptom: &Symptom) -> bool {
+        let heard = self.by(symptom).and_then(|way| self.heard.get(&way));
+        heard.is_some_and(|last| *last > symptom.first)
     }
 
     /// Nobody answers by the way that it left by.
-    pub fn doubtful(&self, candidate: &Candidate) -> bool {
-        let far = candidate.far();
-        let silent = self.by(candidate).and_then(|way| self.silent.get(&way));
+    pub fn doubtful(&self, symptom: &Symptom) -> bool {
+        let far = symptom.far();
+        let silent = self.by(symptom).and_then(|way| self.silent.get(&way));
         let silent = silent.map_or(0, BTreeSet::len);
         let route = self.route(far);
         let one_node = route.is_some_and(|r| r.gateway.is_some() && !self.facts.leads_out(r));
         // What somebody entered by hand nobody asks for any more.
-        let enough = match one_node || self.permanent(candidate).is_some() {
+        let enough = match one_node || self.permanent(symptom).is_some() {
             true => 1,
             false => 2,
         };
-        silent >= enough && !self.answers(candidate)
+        silent >= enough && !self.answers(symptom)
     }
 
     /// An entry that somebody made by hand may be wrong; on a tunnel the CNI's agent made it.
-    pub fn permanent(&self, candidate: &Candidate) -> Option<String> {
-        let far = candidate.far();
-        let (oif, gateway, _) = self.by(candidate)?;
+    pub fn permanent(&self, symptom: &Symptom) -> Option<String> {
+        let far = symptom.far();
+        let (oif, gateway, _) = self.by(symptom)?;
         let entry = self.by_hand(oif, gateway.unwrap_or(far))?;
         let lladdr = mac(entry.lladdr.as_deref()?);
         Some(t!("its neighbour entry is permanent: {lladdr}"))
     }
 
     /// `192.0.2.254 (eth0)`
-    pub fn name(&self, candidate: &Candidate) -> String {
-        match self.by(candidate) {
+    pub fn name(&self, symptom: &Symptom) -> String {
+        match self.by(symptom) {
             Some((oif, Some(gateway), _)) => {
                 format!("{gateway} ({})", self.facts.node.link_name(oif))
             }

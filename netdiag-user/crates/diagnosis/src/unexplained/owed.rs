@@ -10,7 +10,7 @@ use std::{
 use netdiag_lang::t;
 
 use super::{
-    Candidate,
+    Symptom,
     turn::Turn,
     unlike::{Living, Unlike},
 };
@@ -22,7 +22,7 @@ use crate::{
     shared::{losses, overlay, pod_networks, services},
 };
 
-/// A reading, and when whom heard from whom in it last: looked through once for all candidates.
+/// A reading, and when whom heard from whom in it last: looked through once for all symptoms.
 pub struct Owed<'f, 'a> {
     facts: &'f Facts<'a>,
     heard: OnceCell<HashMap<(IpAddr, IpAddr), u64>>,
@@ -39,22 +39,22 @@ impl<'f, 'a> Owed<'f, 'a> {
     }
 
     /// Why its silence is not the network's alone, as a sentence; nothing where it may be.
-    pub fn question(&self, candidate: &Candidate) -> Option<String> {
+    pub fn question(&self, symptom: &Symptom) -> Option<String> {
         let facts = self.facts;
         // Data that is stuck beside other connections of the two that go on is lossy, and not silent.
-        let silent = candidate.asked > 0 || !self.is_heard(candidate);
-        let clusters = silent.then(|| other_end(facts, candidate)).flatten();
+        let silent = symptom.asked > 0 || !self.is_heard(symptom);
+        let clusters = silent.then(|| other_end(facts, symptom)).flatten();
         clusters
-            .or_else(|| Turn::of(facts, candidate).map(Turn::text))
+            .or_else(|| Turn::of(facts, symptom).map(Turn::text))
             .or_else(|| {
                 let living = self.living.get_or_init(|| Living::new(facts));
-                Unlike::of(facts, living, candidate).map(Unlike::text)
+                Unlike::of(facts, living, symptom).map(Unlike::text)
             })
-            .or_else(|| untranslated(facts, candidate))
+            .or_else(|| untranslated(facts, symptom))
     }
 
     /// Whether the other end answers the same client in another connection, since that one got stuck.
-    fn is_heard(&self, candidate: &Candidate) -> bool {
+    fn is_heard(&self, symptom: &Symptom) -> bool {
         let heard = self.heard.get_or_init(|| {
             let mut all = HashMap::new();
             for journey in self.facts.journeys().values() {
@@ -64,19 +64,19 @@ impl<'f, 'a> Owed<'f, 'a> {
             }
             all
         });
-        let Some(last) = &candidate.last else {
+        let Some(last) = &symptom.last else {
             return false;
         };
-        let back = (candidate.far(), ends(last.flow()).0);
-        heard.get(&back).is_some_and(|last| *last > candidate.first)
+        let back = (symptom.far(), ends(last.flow()).0);
+        heard.get(&back).is_some_and(|last| *last > symptom.first)
     }
 }
 
 /// The other end is the cluster's: a node, a pod, a Service, a name server, a next hop.
-fn other_end(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
-    let mut far: BTreeSet<IpAddr> = match candidate.answers {
-        true => [candidate.client].into(),
-        false => candidate.servers().collect(),
+fn other_end(facts: &Facts<'_>, symptom: &Symptom) -> Option<String> {
+    let mut far: BTreeSet<IpAddr> = match symptom.answers {
+        true => [symptom.client].into(),
+        false => symptom.servers().collect(),
     };
     far.retain(|a| !facts.is_local_pod(*a));
     far.iter().find_map(|a| clusters(facts, *a))
@@ -142,10 +142,10 @@ pub(super) fn clusters(facts: &Facts<'_>, address: IpAddr) -> Option<String> {
 }
 
 /// A pod's own packet that left this node by an uplink, of which the rules are asked.
-pub fn leaving(facts: &Facts<'_>, candidate: &Candidate) -> Option<Leaving> {
-    let last = candidate.last.as_ref()?;
-    let asks = candidate.asked > 0 && !candidate.answers;
-    leaving_at(facts, last, candidate.client).filter(|_| asks)
+pub fn leaving(facts: &Facts<'_>, symptom: &Symptom) -> Option<Leaving> {
+    let last = symptom.last.as_ref()?;
+    let asks = symptom.asked > 0 && !symptom.answers;
+    leaving_at(facts, last, symptom.client).filter(|_| asks)
 }
 
 /// The same by the hop that saw it last.
@@ -161,8 +161,8 @@ pub fn leaving_at(facts: &Facts<'_>, last: &HopFlow, client: IpAddr) -> Option<L
 }
 
 /// It left with the pod's own address, and a rule was to translate it.
-fn untranslated(facts: &Facts<'_>, candidate: &Candidate) -> Option<String> {
-    to_translate(facts, &leaving(facts, candidate)?)
+fn untranslated(facts: &Facts<'_>, symptom: &Symptom) -> Option<String> {
+    to_translate(facts, &leaving(facts, symptom)?)
 }
 
 /// Who was to translate what leaves so, as a sentence.

@@ -1,7 +1,7 @@
 //! What a stuck flow has to pass, as the node's routes say.
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::candidates::Candidate;
+use super::symptoms::Symptom;
 use crate::{
     model::{
         flow::{UDP, ends},
@@ -12,13 +12,13 @@ use crate::{
     shared::overlay,
 };
 
-pub fn of(facts: &Facts<'_>, candidate: &Candidate) -> BTreeSet<Passage> {
-    let far = candidate.far();
+pub fn of(facts: &Facts<'_>, symptom: &Symptom) -> BTreeSet<Passage> {
+    let far = symptom.far();
     let mut all = BTreeSet::new();
     // What is open has its entries.
-    if candidate.asked > 0 {
+    if symptom.asked > 0 {
         let ipv6 = far.is_ipv6();
-        let pods = [candidate.client, candidate.server].into_iter();
+        let pods = [symptom.client, symptom.server].into_iter();
         let pods = pods.filter_map(|end| facts.pod_side_of(end));
         all.extend(pods.map(|side| Passage::Tracking(side.netns)));
         all.extend([
@@ -34,11 +34,11 @@ pub fn of(facts: &Facts<'_>, candidate: &Candidate) -> BTreeSet<Passage> {
         towards(facts, peer, &mut all);
     }
     // Whoever asks from behind a tunnel is heard by it.
-    all.extend(overlay::peer_towards(facts, candidate.client).map(Passage::Host));
-    if is_outer(facts, candidate) {
-        all.extend([candidate.client, candidate.server].map(Passage::Host));
+    all.extend(overlay::peer_towards(facts, symptom.client).map(Passage::Host));
+    if is_outer(facts, symptom) {
+        all.extend([symptom.client, symptom.server].map(Passage::Host));
     }
-    if let Some(hop) = &candidate.last {
+    if let Some(hop) = &symptom.last {
         all.insert(Passage::Link(hop.key.ifindex));
         all.extend(
             Some(ends(hop.flow()).1)
@@ -50,10 +50,10 @@ pub fn of(facts: &Facts<'_>, candidate: &Candidate) -> BTreeSet<Passage> {
 }
 
 /// A tunnel's own packets: what is wrong with the tunnel affects them.
-fn is_outer(facts: &Facts<'_>, candidate: &Candidate) -> bool {
+fn is_outer(facts: &Facts<'_>, symptom: &Symptom) -> bool {
     let port = |l: &Link| l.tunnel.as_ref().and_then(|t| t.port);
-    let of = |l: &Link| port(l) == Some(candidate.port);
-    match candidate.protocol {
+    let of = |l: &Link| port(l) == Some(symptom.port);
+    match symptom.protocol {
         UDP => facts.node.links.iter().any(of),
         protocol => overlay::IN_IP.contains(&protocol),
     }

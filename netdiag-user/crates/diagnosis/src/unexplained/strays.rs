@@ -8,7 +8,7 @@ use std::{
 use netdiag_common::flow::FlowKey;
 use netdiag_lang::t;
 
-use super::candidates::ASKED;
+use super::symptoms::ASKED;
 use crate::{
     model::{
         flow::{UDP, ends},

@@ -68,7 +68,9 @@ fn with(flows: Flows, findings: &[Finding]) -> Vec<Unexplained> {
         flows,
         ..Observation::default()
     };
-    with_facts(&node(), &observation, |facts| unexplained(facts, findings))
+    with_facts(&node(), &observation, |facts| {
+        Symptoms::of(facts).unexplained(facts, findings)
+    })
 }
 
 fn ours(stuck: &[Unexplained]) -> bool {
@@ -194,7 +196,7 @@ fn who_says_that_there_is_no_way_answers() {
             ..Observation::default()
         };
         with_facts(&node(), &observation, |facts| {
-            ours(&unexplained(facts, &[]))
+            ours(&Symptoms::of(facts).unexplained(facts, &[]))
         })
     };
     assert!(told(false), "silence");
@@ -285,7 +287,9 @@ fn drops_that_no_cause_names_are_told() {
         drops: vec![died(flow(PEER), ("IP_INADDRERRORS", "ip_error"), POD, 4)],
         ..Observation::default()
     };
-    let stuck = with_facts(&node(), &observation, |facts| unexplained(facts, &[]));
+    let stuck = with_facts(&node(), &observation, |facts| {
+        Symptoms::of(facts).unexplained(facts, &[])
+    });
     let why = &stuck[0].why;
     assert!(why.contains("(4 × IP_INADDRERRORS in ip_error)"), "{why}");
 }
@@ -304,7 +308,9 @@ fn a_scan_of_the_node_and_ipv6_without_a_way_out_are_everyday() {
         flows: vec![from_pod(tried, asks(1))],
         ..Observation::default()
     };
-    let told = with_facts(&node, &observation, |facts| unexplained(facts, &[]));
+    let told = with_facts(&node, &observation, |facts| {
+        Symptoms::of(facts).unexplained(facts, &[])
+    });
     assert!(told.is_empty());
     let made_up = tcp("127.0.0.1", "192.0.2.1", 22);
     assert_eq!(
@@ -376,8 +382,8 @@ fn of_the_node(listens: bool) -> Vec<Unexplained> {
     let sockets = listens.then_some(socket).into_iter().collect();
     let pieces = [(Want::Listeners(NETNS), Ok(Piece::Listeners(sockets)))];
     with_gathered(&node(), &observation, pieces, |facts| {
-        assert!(wants(facts).contains(&Want::Listeners(NETNS)));
-        unexplained(facts, &[])
+        assert!(wants(facts, &Symptoms::of(facts)).contains(&Want::Listeners(NETNS)));
+        Symptoms::of(facts).unexplained(facts, &[])
     })
 }
 
@@ -396,8 +402,8 @@ fn of_a_pod(listens: Option<bool>) -> bool {
         (Want::Listeners(POD_NETNS), Ok(known))
     });
     with_gathered(&node(), &observation, pieces, |facts| {
-        assert!(wants(facts).contains(&Want::Listeners(POD_NETNS)));
-        ours(&unexplained(facts, &[]))
+        assert!(wants(facts, &Symptoms::of(facts)).contains(&Want::Listeners(POD_NETNS)));
+        ours(&Symptoms::of(facts).unexplained(facts, &[]))
     })
 }
 
@@ -438,7 +444,7 @@ fn what_is_not_kept_tells_nothing() {
     };
     let judged = |data, observation: &Observation| {
         with_data(data, &node(), observation, |facts| {
-            candidates::failing(facts).len()
+            Symptoms::of(facts).all.len()
         })
     };
     let once = opens(4, SECOND + 1);
@@ -477,7 +483,9 @@ fn answers_from_an_address_that_was_not_asked_are_told() {
             drops: vec![died(stray, ("NO_SOCKET", "__udp4_lib_rcv"), POD, 4)],
             ..Observation::default()
         };
-        with_facts(&node(), &observation, |facts| unexplained(facts, &[]))
+        with_facts(&node(), &observation, |facts| {
+            Symptoms::of(facts).unexplained(facts, &[])
+        })
     };
     let told = look(Vec::new());
     let line = format!("{}: {}", told[0].what, told[0].why);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use netdiag_lang::t;
 
-use super::Candidate;
+use super::Symptom;
 use crate::{
     model::{
         flow::ends,
@@ -30,8 +30,8 @@ pub enum Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
-    pub fn of(facts: &Facts<'a>, candidate: &Candidate) -> Option<Self> {
-        by_another(facts, candidate).or_else(|| with_anothers(facts, candidate))
+    pub fn of(facts: &Facts<'a>, symptom: &Symptom) -> Option<Self> {
+        by_another(facts, symptom).or_else(|| with_anothers(facts, symptom))
     }
 
     pub fn text(self) -> String {
@@ -95,8 +95,8 @@ impl<'a> Turn<'a> {
     }
 }
 
-fn by_another<'a>(facts: &Facts<'a>, candidate: &Candidate) -> Option<Turn<'a>> {
-    let last = candidate.last.as_ref().filter(|_| candidate.answers)?;
+fn by_another<'a>(facts: &Facts<'a>, symptom: &Symptom) -> Option<Turn<'a>> {
+    let last = symptom.last.as_ref().filter(|_| symptom.answers)?;
     let requests = facts.journeys().get(&last.flow().reversed())?;
     let outer = |h: &&&HopFlow| matches!(h.role, Some(Role::Uplink | Role::Pod)) && !h.egress();
     let came: Vec<&HopFlow> = requests.hops.iter().filter(outer).copied().collect();
@@ -111,8 +111,8 @@ fn by_another<'a>(facts: &Facts<'a>, candidate: &Candidate) -> Option<Turn<'a>> 
     other.then_some(Turn::Link { came: by, left })
 }
 
-fn with_anothers<'a>(facts: &Facts<'a>, candidate: &Candidate) -> Option<Turn<'a>> {
-    let last = candidate.last.as_ref()?;
+fn with_anothers<'a>(facts: &Facts<'a>, symptom: &Symptom) -> Option<Turn<'a>> {
+    let last = symptom.last.as_ref()?;
     let (source, _) = ends(last.flow());
     let left = facts.link(last.key.ifindex).filter(|_| last.plain())?;
     let has = |l: &&Link| l.addresses.iter().any(|a| a.prefix.address == source);

@@ -9,7 +9,7 @@ use netdiag_common::flow::FlowKey;
 use netdiag_forwarding::answers_for;
 use netdiag_lang::t;
 
-use super::Candidate;
+use super::Symptom;
 use crate::{
     model::{
         flow::ends,
@@ -41,19 +41,19 @@ pub enum Unlike<'a> {
 }
 
 impl<'a> Unlike<'a> {
-    pub fn of(facts: &Facts<'a>, living: &Living, candidate: &Candidate) -> Option<Self> {
-        let last = candidate.last.as_ref().filter(|last| leaves(last))?;
-        let asks = candidate.asked > 0 && !candidate.answers && last.plain();
+    pub fn of(facts: &Facts<'a>, living: &Living, symptom: &Symptom) -> Option<Self> {
+        let last = symptom.last.as_ref().filter(|last| leaves(last))?;
+        let asks = symptom.asked > 0 && !symptom.answers && last.plain();
         let left = facts.link(last.key.ifindex).filter(|_| asks)?;
-        let untranslated = || living.is_left_as_it_is(facts, candidate, last);
+        let untranslated = || living.is_left_as_it_is(facts, symptom, last);
         living
-            .made_up(facts, candidate, last)
+            .made_up(facts, symptom, last)
             .map(|source| Self::Source { left, source })
             .or_else(|| untranslated().then_some(Self::Untranslated { left }))
             .or_else(|| below(facts, last).map(|own| Self::Below { left, own }))
             .or_else(|| unclaimed(facts, last).map(|source| Self::Unclaimed { left, source }))
             .or_else(|| {
-                let excepted = living.is_excepted(facts, candidate, last);
+                let excepted = living.is_excepted(facts, symptom, last);
                 excepted.then_some(Self::Excepted { left })
             })
             .or_else(|| {
@@ -131,7 +131,7 @@ fn unclaimed(facts: &Facts<'_>, last: &HopFlow) -> Option<IpAddr> {
     (answers == Ok(false)).then_some(source)
 }
 
-/// What is answered, looked through once for all candidates.
+/// What is answered, looked through once for all symptoms.
 #[derive(Default)]
 pub struct Living {
     /// By whom was asked: the uplinks that the questions left by.
@@ -179,9 +179,9 @@ impl Living {
     }
 
     /// The source that this node gave it, where nothing that comes for that comes here, as far as is known.
-    fn made_up(&self, facts: &Facts<'_>, candidate: &Candidate, last: &HopFlow) -> Option<IpAddr> {
+    fn made_up(&self, facts: &Facts<'_>, symptom: &Symptom, last: &HopFlow) -> Option<IpAddr> {
         let (source, _) = ends(last.flow());
-        if source == candidate.client || candidate.leg.is_none() || self.sources.contains(&source) {
+        if source == symptom.client || symptom.leg.is_none() || self.sources.contains(&source) {
             return None;
         }
         let mut routes = facts.node.routes.iter();
@@ -194,19 +194,19 @@ impl Living {
 
     /// As the rules are, a pod's question stays as it is there, though those of pods to others leave in this node's name, and none
     /// that leaves as it is comes back.
-    fn is_excepted(&self, facts: &Facts<'_>, candidate: &Candidate, last: &HopFlow) -> bool {
+    fn is_excepted(&self, facts: &Facts<'_>, symptom: &Symptom, last: &HopFlow) -> bool {
         let by = last.key.ifindex;
-        let own = ends(last.flow()).0 == candidate.client && facts.is_local_pod(candidate.client);
+        let own = ends(last.flow()).0 == symptom.client && facts.is_local_pod(symptom.client);
         let others = self.named.contains(&by) && !self.bare.contains(&by);
         own && others && facts.stays_as_sent(last.flow())
     }
 
     /// Others' questions to that address and port become something else here.
-    fn is_left_as_it_is(&self, facts: &Facts<'_>, candidate: &Candidate, last: &HopFlow) -> bool {
-        let server = (candidate.server, candidate.port);
-        let asked = (server.0, server.1, candidate.protocol);
-        let ours = facts.owns(candidate.client) || facts.is_local_pod(candidate.client);
-        let ruled = || published::is_led_on(facts, server, candidate.protocol);
+    fn is_left_as_it_is(&self, facts: &Facts<'_>, symptom: &Symptom, last: &HopFlow) -> bool {
+        let server = (symptom.server, symptom.port);
+        let asked = (server.0, server.1, symptom.protocol);
+        let ours = facts.owns(symptom.client) || facts.is_local_pod(symptom.client);
+        let ruled = || published::is_led_on(facts, server, symptom.protocol);
         to(last.flow()) == asked && ours && (self.led.contains(&asked) || ruled())
     }
 }

@@ -11,8 +11,9 @@ use crate::{
 };
 
 /// Columns that stay: sizes, times, counts, ports, kinds, flags, and numbers of links and namespaces.
-const KEPT: [&str; 72] = [
+const KEPT: [&str; 73] = [
     "answers",
+    "asked",
     "bytes",
     "captured",
     "carried",

@@ -19,6 +19,7 @@ use crate::{
     },
     pipeline::facts::{Facts, HopFlow},
     shell,
+    unexplained::Symptoms,
 };
 
 /// Connections to one address that got stuck so: one alone may have lost its packets otherwise.
@@ -43,7 +44,7 @@ struct To<'f> {
     passed: u32,
 }
 
-pub fn evaluate(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Finding> {
+pub fn evaluate(facts: &Facts<'_>, _: &Symptoms<'_>, findings: &[Finding]) -> Vec<Finding> {
     let mut all: BTreeMap<(u32, IpAddr), To<'_>> = BTreeMap::new();
     let leaves = |h: &&HopFlow| {
         let out = h.egress() && h.plain() && h.role == Some(Role::Uplink);

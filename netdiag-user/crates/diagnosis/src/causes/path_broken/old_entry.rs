@@ -138,3 +138,6 @@ fn untranslated(facts: &Facts<'_>, pattern: DropGroup<'_>) -> Finding {
     };
     finding
 }
+
+#[cfg(test)]
+mod tests;

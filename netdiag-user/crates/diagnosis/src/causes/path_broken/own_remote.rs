@@ -12,39 +12,35 @@ use crate::{
     },
     pipeline::facts::Facts,
     shell,
-    unexplained::{self, Candidate},
+    unexplained::{Symptom, Symptoms, grouped},
 };
 
 struct Own<'a> {
     tunnel: &'a Link,
     entry: &'a Fdb,
-    all: Vec<Candidate>,
+    all: Vec<&'a Symptom>,
 }
 
-pub fn evaluate(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Finding> {
-    let mut all: Vec<Own<'_>> = Vec::new();
-    for candidate in unexplained::circling(facts, findings) {
-        let Some((tunnel, entry)) = entry(facts, &candidate) else {
-            continue;
-        };
-        match all.iter_mut().find(|one| one.tunnel.index == tunnel.index) {
-            Some(one) => one.all.push(candidate),
-            None => all.push(Own {
-                tunnel,
-                entry,
-                all: vec![candidate],
-            }),
-        }
-    }
-    all.iter().map(|own| own.finding(facts)).collect()
+pub fn evaluate(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &[Finding]) -> Vec<Finding> {
+    let circling = symptoms.circling(facts, findings).into_iter();
+    let led = circling.filter_map(|symptom| {
+        let (tunnel, entry) = entry(facts, symptom)?;
+        Some((tunnel.index, (tunnel, entry, symptom)))
+    });
+    let tunnels = grouped(led).into_iter().map(|(_, led)| {
+        let (tunnel, entry, _) = led[0];
+        let all = led.iter().map(|(.., symptom)| *symptom).collect();
+        Own { tunnel, entry, all }.finding(facts)
+    });
+    tunnels.collect()
 }
 
 /// The tunnel that it left by, and its entry that leads to this node; that of the next hop, where it is known.
-fn entry<'a>(facts: &Facts<'a>, candidate: &Candidate) -> Option<(&'a Link, &'a Fdb)> {
-    let name = candidate.circles.as_ref()?;
+fn entry<'a>(facts: &Facts<'a>, symptom: &Symptom) -> Option<(&'a Link, &'a Fdb)> {
+    let name = symptom.circles.as_ref()?;
     let mut links = facts.node.links.iter();
     let tunnel = links.find(|l| l.name == *name && l.is_tunnel())?;
-    let way = facts.way(&facts.from_node(candidate.far()));
+    let way = facts.way(&facts.from_node(symptom.far()));
     let next = way.and_then(|way| way.gateway);
     let mut entries = facts.node.neighbours.iter();
     let known = entries.find(|n| n.ifindex == tunnel.index && Some(n.address) == next);
@@ -79,7 +75,7 @@ impl Own<'_> {
         );
         line.confirm = Some(shell!("ip address show to {}", own).showing(&[&own.to_string()]));
         finding.evidence.push(line);
-        conversations(facts, &mut finding, &self.all.iter().collect::<Vec<_>>());
+        conversations(facts, &mut finding, &self.all);
         finding.blames(Subject::Vtep { address: own });
         finding.fix = Fix {
             summary: t!(
@@ -93,3 +89,6 @@ impl Own<'_> {
         finding
     }
 }
+
+#[cfg(test)]
+mod tests;

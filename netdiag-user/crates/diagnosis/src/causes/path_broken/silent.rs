@@ -15,37 +15,21 @@ use crate::{
         astray,
         dead_end::{self, Told},
     },
-    unexplained::{self, Candidate},
+    unexplained::{Symptom, Symptoms, grouped},
 };
 
 /// Questions of a reading that are held against their ways.
 const QUESTIONS: usize = 16;
 
-struct Silent {
-    told: Told,
-    answered: bool,
-    all: Vec<Candidate>,
-}
-
 /// A finding for each step at which some of these end.
-pub fn evaluate(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Finding> {
-    let mut all: Vec<Silent> = Vec::new();
-    let asked = unexplained::silent(facts, findings).into_iter();
-    for candidate in asked.take(QUESTIONS) {
-        let flow = candidate.last.as_ref().map(|hop| *hop.flow());
-        let Some((told, answered)) = flow.and_then(|flow| told(facts, &flow)) else {
-            continue;
-        };
-        match all.iter_mut().find(|one| one.told == told) {
-            Some(one) => one.all.push(candidate),
-            None => all.push(Silent {
-                told,
-                answered,
-                all: vec![candidate],
-            }),
-        }
-    }
-    all.into_iter().map(|one| finding(facts, one)).collect()
+pub fn evaluate(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &[Finding]) -> Vec<Finding> {
+    let asked = symptoms.silent(facts, findings).into_iter();
+    let ended = asked.take(QUESTIONS).filter_map(|symptom| {
+        let (told, answered) = told(facts, symptom.last.as_ref()?.flow())?;
+        Some((told, (answered, symptom)))
+    });
+    let all = grouped(ended).into_iter();
+    all.map(|(told, all)| finding(facts, told, &all)).collect()
 }
 
 /// What ends such a question, or its answer.
@@ -58,12 +42,9 @@ fn told(facts: &Facts<'_>, flow: &FlowKey) -> Option<(Told, bool)> {
     })
 }
 
-fn finding(facts: &Facts<'_>, silent: Silent) -> Finding {
-    let Silent {
-        told,
-        answered,
-        all,
-    } = silent;
+fn finding(facts: &Facts<'_>, told: Told, ended: &[(bool, &Symptom)]) -> Finding {
+    let (answered, _) = ended[0];
+    let all: Vec<&Symptom> = ended.iter().map(|(_, symptom)| *symptom).collect();
     let asked: u64 = all.iter().map(|c| c.asked).total();
     let (client, refer) = (all[0].client, all[0].refer());
     let summary = match answered {
@@ -82,7 +63,7 @@ fn finding(facts: &Facts<'_>, silent: Silent) -> Finding {
     };
     let mut finding = Finding::new(ID, Severity::Warning, Confidence::Confirmed, summary);
     finding.evidence.push(told.evidence);
-    conversations(facts, &mut finding, &all.iter().collect::<Vec<_>>());
+    conversations(facts, &mut finding, &all);
     if let Some(subject) = told.subject {
         finding.ties.blame(subject.clone(), told.what);
         finding.blames(subject);

@@ -64,7 +64,7 @@ fn judged(node: &Node, seen: &Observation, doubts: &[Feature]) -> Vec<Finding> {
     let piece = Ok(Piece::Stack(Box::new(state(node))));
     with_doubts(node, seen, [(Want::Stack(NETNS), piece)], doubts, |facts| {
         let mut all = Vec::new();
-        evaluate(facts, &mut all);
+        evaluate(facts, &Symptoms::of(facts), &mut all);
         all
     })
 }
@@ -110,9 +110,9 @@ fn what_another_finding_explains_is_left_to_it() {
     let (seen, pieces) = (seen(FORGED, 3), [(Want::Stack(NETNS), piece)]);
     let found = with_doubts(&node, &seen, pieces, &[], |facts| {
         let mut named = Vec::new();
-        evaluate(facts, &mut named);
+        evaluate(facts, &Symptoms::of(facts), &mut named);
         named[0].cause = "rp-filter-drop".into();
-        evaluate(facts, &mut named);
+        evaluate(facts, &Symptoms::of(facts), &mut named);
         named.len()
     });
     assert_eq!(found, 1);
@@ -122,7 +122,9 @@ fn what_another_finding_explains_is_left_to_it() {
 fn without_the_state_it_is_asked_for() {
     let (node, seen) = (node(), seen(FORGED, 3));
     let open = [Want::Stack(NETNS)];
-    let asked = with_open(&node, &seen, [], &open, |facts| needs(facts, &[]));
+    let asked = with_open(&node, &seen, [], &open, |facts| {
+        needs(facts, &Symptoms::of(facts), &[])
+    });
     let wants: Vec<_> = asked.iter().filter_map(|need| need.query.want()).collect();
     assert_eq!(wants, [&Want::Stack(NETNS)]);
     assert_eq!(asked[0].sufferers.len(), 1);

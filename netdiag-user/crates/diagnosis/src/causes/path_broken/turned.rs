@@ -20,7 +20,7 @@ use crate::{
     pipeline::facts::Facts,
     shared::dead_end::shown_as,
     shell,
-    unexplained::{self, Candidate, Turn},
+    unexplained::{Symptom, Symptoms, Turn, grouped},
 };
 
 /// The first table that nobody may have for something else.
@@ -29,38 +29,28 @@ const TABLE: u32 = 100;
 /// What goes one wrong way.
 struct Turned<'a> {
     turn: Turn<'a>,
-    worst: Candidate,
-    others: Vec<Candidate>,
+    /// The one that asks most often first.
+    all: Vec<&'a Symptom>,
 }
 
 /// A finding about the pair of links that most of what these leave untold goes by.
-pub fn evaluate(facts: &Facts<'_>, findings: &[Finding]) -> Option<Finding> {
-    let mut all: Vec<Turned<'_>> = Vec::new();
-    let mut found = unexplained::turned(facts, findings);
-    found.sort_by_key(|(candidate, _)| Reverse(candidate.asked));
-    for (candidate, turn) in found {
-        match all.iter_mut().find(|one| one.turn == turn) {
-            Some(one) => one.others.push(candidate),
-            None => all.push(Turned {
-                turn,
-                worst: candidate,
-                others: Vec::new(),
-            }),
-        }
-    }
-    all.into_iter()
-        .max_by_key(|one| (one.others.len(), one.worst.asked))
-        .map(|one| one.finding(facts))
+pub fn evaluate(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &[Finding]) -> Vec<Finding> {
+    let mut found = symptoms.turned(facts, findings);
+    found.sort_by_key(|(_, symptom)| Reverse(symptom.asked));
+    let pairs = grouped(found).into_iter();
+    let pairs = pairs.map(|(turn, all)| Turned { turn, all });
+    let most = pairs.max_by_key(|one| (one.all.len(), one.worst().asked));
+    most.map(|one| one.finding(facts)).into_iter().collect()
 }
 
 impl Turned<'_> {
-    fn all(&self) -> impl Iterator<Item = &Candidate> {
-        std::iter::once(&self.worst).chain(&self.others)
+    fn worst(&self) -> &Symptom {
+        self.all[0]
     }
 
     /// As the tables are asked for it: before what it leaves as is made of it.
     fn decided(&self, facts: &Facts<'_>) -> Packet {
-        let worst = &self.worst;
+        let worst = self.worst();
         let server = worst.leg.map_or(worst.server, |leg| flow::ends(&leg).1);
         let (source, destination) = match worst.answers {
             true => (server, worst.client),
@@ -76,9 +66,9 @@ impl Turned<'_> {
     }
 
     fn finding(&self, facts: &Facts<'_>) -> Finding {
-        let worst = &self.worst;
+        let worst = self.worst();
         let (owed, left) = (&self.turn.owed().name, &self.turn.left().name);
-        let asked: u64 = self.all().map(|c| c.asked.max(c.retransmits)).total();
+        let asked: u64 = self.all.iter().map(|c| c.asked.max(c.retransmits)).total();
         let refer = worst.refer();
         let by = self.route(facts).map_or_else(String::new, |route| {
             t!(
@@ -102,14 +92,14 @@ impl Turned<'_> {
         };
         let mut finding = Finding::new(ID, Severity::Warning, Confidence::Suspected, summary);
         finding.evidence = self.evidence(facts);
-        conversations(facts, &mut finding, &self.all().collect::<Vec<_>>());
+        conversations(facts, &mut finding, &self.all);
         finding.fix = self.fix(facts);
         finding
     }
 
     fn evidence(&self, facts: &Facts<'_>) -> Vec<Evidence> {
         let owed = &self.turn.owed().name;
-        let seen = leaving(&self.worst, self.turn.left(), self.turn.text());
+        let seen = leaving(self.worst(), self.turn.left(), self.turn.text());
         let address = match self.turn {
             Turn::Source { source, .. } => {
                 let text = t!("{source} is an address of {owed}");
@@ -204,7 +194,7 @@ impl Turned<'_> {
 impl Turned<'_> {
     /// This node leads the address elsewhere, with which the pod behind that link asks.
     fn to_the_pod(&self, pods: &Link) -> Fix {
-        let (client, name) = (self.worst.client, &pods.name);
+        let (client, name) = (self.worst().client, &pods.name);
         let host = Prefix::host(client);
         let lead = shell!("ip route replace {} dev {}", host, name).of_family(client.is_ipv6());
         Fix {

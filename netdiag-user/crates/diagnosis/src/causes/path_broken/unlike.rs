@@ -17,7 +17,7 @@ use crate::{
     pipeline::facts::Facts,
     shared::{dead_end::shown_as, restoring},
     shell,
-    unexplained::{self, Candidate, Unlike},
+    unexplained::{Symptom, Symptoms, Unlike, grouped},
 };
 
 /// Questions by a link, as many as two connections ask in vain: one server may lose one connection.
@@ -25,23 +25,15 @@ const ASKED: u64 = 6;
 
 struct Group<'a> {
     unlike: Unlike<'a>,
-    all: Vec<Candidate>,
+    all: Vec<&'a Symptom>,
 }
 
 /// A finding for each way in which it does.
-pub fn evaluate(facts: &Facts<'_>, findings: &[Finding]) -> Vec<Finding> {
-    let mut groups: Vec<Group<'_>> = Vec::new();
-    for (candidate, unlike) in unexplained::unlike(facts, findings) {
-        match groups.iter_mut().find(|group| group.unlike == unlike) {
-            Some(group) => group.all.push(candidate),
-            None => groups.push(Group {
-                unlike,
-                all: vec![candidate],
-            }),
-        }
-    }
-    groups.retain(Group::is_a_pattern);
-    groups.iter().map(|group| group.finding(facts)).collect()
+pub fn evaluate(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &[Finding]) -> Vec<Finding> {
+    let groups = grouped(symptoms.unlike(facts, findings)).into_iter();
+    let groups = groups.map(|(unlike, all)| Group { unlike, all });
+    let patterns = groups.filter(Group::is_a_pattern);
+    patterns.map(|group| group.finding(facts)).collect()
 }
 
 impl Group<'_> {
@@ -52,7 +44,7 @@ impl Group<'_> {
     }
 
     fn finding(&self, facts: &Facts<'_>) -> Finding {
-        let (worst, left) = (&self.all[0], &self.unlike.left().name);
+        let (worst, left) = (self.all[0], &self.unlike.left().name);
         let asked: u64 = self.all.iter().map(|c| c.asked).total();
         let refer = worst.refer();
         let what = format!("{} {}", refer.protocol, refer.destination);
@@ -85,7 +77,7 @@ impl Group<'_> {
             .evidence
             .push(leaving(worst, self.unlike.left(), self.unlike.text()));
         finding.evidence.extend(self.configured(facts));
-        conversations(facts, &mut finding, &self.all.iter().collect::<Vec<_>>());
+        conversations(facts, &mut finding, &self.all);
         finding.fix = self.fix(facts);
         finding
     }
@@ -148,7 +140,7 @@ impl Group<'_> {
     }
 
     fn fix(&self, facts: &Facts<'_>) -> Fix {
-        let worst = &self.all[0];
+        let worst = self.all[0];
         match self.unlike {
             Unlike::Source { left, source } => Fix {
                 summary: t!(

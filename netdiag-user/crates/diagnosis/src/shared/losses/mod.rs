@@ -44,6 +44,7 @@ pub use crate::pipeline::picture::PATTERN;
 const PSH: u32 = 8;
 
 /// Losses between the same two addresses for the same server's port.
+#[derive(Clone)]
 pub struct DropGroup<'a> {
     pub source: IpAddr,
     pub destination: IpAddr,

@@ -26,7 +26,9 @@ fn told(node: &Node, flows: Flows, drops: Vec<Lost>) -> Vec<Unexplained> {
         drops,
         ..Observation::default()
     };
-    with_facts(node, &observation, |facts| unexplained(facts, &[]))
+    with_facts(node, &observation, |facts| {
+        Symptoms::of(facts).unexplained(facts, &[])
+    })
 }
 
 fn lost(flow: FlowKey, why: (&str, &str), (first, last): (u64, u64)) -> Lost {

@@ -28,8 +28,12 @@ fn untranslated(rule: Option<&str>) -> Vec<bool> {
     let want = Want::SourceNat(leaving);
     let pieces = [(want.clone(), Ok(Piece::SourceNat(nat)))];
     with_gathered(&node(), &observation, pieces, |facts| {
-        assert!(wants(facts).contains(&want), "{:?}", wants(facts));
-        let told = unexplained(facts, &[]);
+        assert!(
+            wants(facts, &Symptoms::of(facts)).contains(&want),
+            "{:?}",
+            wants(facts, &Symptoms::of(facts))
+        );
+        let told = Symptoms::of(facts).unexplained(facts, &[]);
         told.iter().map(|u| u.here).collect()
     })
 }
@@ -74,7 +78,7 @@ fn clashes(dies_as: &str) -> bool {
         ..Observation::default()
     };
     with_facts(&node(), &observation, |facts| {
-        let told = unexplained(facts, &[]);
+        let told = Symptoms::of(facts).unexplained(facts, &[]);
         told.iter().any(|u| u.here && u.what.contains("172.20.1.5"))
     })
 }
@@ -109,7 +113,9 @@ fn stray_answers_to_what_was_masqueraded_are_told() {
         drops: vec![died(stray, ("NO_SOCKET", "__udp4_lib_rcv"), UPLINK, 4)],
         ..Observation::default()
     };
-    let told = with_facts(&node(), &observation, |facts| unexplained(facts, &[]));
+    let told = with_facts(&node(), &observation, |facts| {
+        Symptoms::of(facts).unexplained(facts, &[])
+    });
     let line = told.iter().map(|u| u.why.as_str()).collect::<String>();
     assert!(line.contains("come from 198.51.100.8"), "{told:?}");
 }
@@ -137,7 +143,7 @@ fn a_probe_that_was_to_end_here_hides_no_way_of_the_others() {
             ..Observation::default()
         };
         with_facts(&node(), &observation, |facts| {
-            ours(&unexplained(facts, &[]))
+            ours(&Symptoms::of(facts).unexplained(facts, &[]))
         })
     };
     assert!(!told(true));

@@ -41,7 +41,7 @@ fn told(connections: &[(u32, u64)]) -> Vec<String> {
     };
     let node = overlay_node(1450, 1450, 1500);
     with_facts(&node, &seen, |facts| {
-        let found = evaluate(facts, &[]).into_iter();
+        let found = evaluate(facts, &Symptoms::of(facts), &[]).into_iter();
         found.map(|f| f.summary).collect()
     })
 }

@@ -77,7 +77,9 @@ fn judged_on(node: &Node, routes: Vec<Route>) -> Vec<Finding> {
     let pod = pod(routes);
     let pieces = [(NETNS, state(node)), (POD_NETNS, state(&pod))]
         .map(|(netns, stack)| (Want::Stack(netns), Ok(Piece::Stack(Box::new(stack)))));
-    with_gathered(node, &seen, pieces, |facts| evaluate(facts, &[]))
+    with_gathered(node, &seen, pieces, |facts| {
+        evaluate(facts, &Symptoms::of(facts), &[])
+    })
 }
 
 #[test]

@@ -59,7 +59,9 @@ fn judged(node: &Node, flows: Vec<Hop>) -> Option<Finding> {
         flows,
         ..Observation::default()
     };
-    with_facts(node, &seen, |facts| evaluate(facts, &[]))
+    with_facts(node, &seen, |facts| {
+        evaluate(facts, &Symptoms::of(facts), &[]).pop()
+    })
 }
 
 #[test]

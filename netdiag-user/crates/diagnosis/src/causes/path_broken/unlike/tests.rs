@@ -1,12 +1,19 @@
 use netdiag_common::hop::{ACK, FlowHop, FlowHopKey, PLAIN};
 
-use super::*;
+use super::{
+    super::leading::{leading_node, state},
+    *,
+};
 use crate::{
     model::{
+        gather::{Piece, Want},
         node::{LinkKind, Node},
         observation::Observation,
+        world::Known,
     },
-    testing::{POD, UPLINK, at, link, overlay_node, route, tcp, with_facts},
+    testing::{
+        NETNS, POD, UPLINK, at, ip, link, overlay_node, route, tcp, with_facts, with_gathered,
+    },
 };
 
 const SECOND: u32 = 9;
@@ -54,7 +61,9 @@ fn judged(node: &Node, flows: Vec<Vec<Hop>>) -> Vec<Finding> {
         flows: flows.concat(),
         ..Observation::default()
     };
-    with_facts(node, &seen, |facts| evaluate(facts, &[]))
+    with_facts(node, &seen, |facts| {
+        evaluate(facts, &Symptoms::of(facts), &[])
+    })
 }
 
 #[test]
@@ -94,4 +103,58 @@ fn the_rule_that_leads_to_its_table_is_shown() {
         lines.iter().any(|line| line.contains("fwmark 0x4000")),
         "{lines:?}"
     );
+}
+
+/// A pod with that address asks six times in seven seconds by the uplink in vain, where the uplink answers for others or not.
+fn in_vain(source: &str, server: &str, proxy_arp: bool) -> Vec<Finding> {
+    let (mut node, _) = leading_node(false);
+    node.pod_sides[0].addresses.push(ip(source));
+    node.routes.push(route(&format!("{source}/32"), POD, None));
+    let sysctl = |name: &str, on: bool| (name.to_owned(), u8::from(on).to_string());
+    node.sysctls.extend([
+        sysctl("net.ipv4.conf.all.forwarding", true),
+        sysctl("net.ipv4.conf.ens5.forwarding", true),
+        sysctl("net.ipv4.conf.ens5.proxy_arp", proxy_arp),
+    ]);
+    let flow = tcp(source, server, 443);
+    let asked = |h: &mut FlowHop| (h.first, h.last, h.syns) = (1, 7_000_000_000, 6);
+    let seen = Observation {
+        now: 9_000_000_000,
+        flows: vec![
+            at(flow, POD, false, PLAIN, asked),
+            at(flow, UPLINK, true, PLAIN, asked),
+        ],
+        ..Observation::default()
+    };
+    let mut stack = state(&node, false);
+    stack.proxied = Known::Is(Vec::new());
+    let pieces = [(Want::Stack(NETNS), Ok(Piece::Stack(Box::new(stack))))];
+    with_gathered(&node, &seen, pieces, |facts| {
+        evaluate(facts, &Symptoms::of(facts), &[])
+    })
+}
+
+#[test]
+fn a_source_of_the_links_own_network_that_nobody_answers_for_there_is_told() {
+    let found = in_vain("192.0.2.77", "192.0.2.200", false);
+    let [one] = found.as_slice() else {
+        panic!("{found:?}");
+    };
+    let lines: Vec<_> = one.evidence.iter().map(|line| &line.text).collect();
+    let text = "its source 192.0.2.77 is of this link's own network";
+    assert!(lines.iter().any(|line| line.contains(text)), "{lines:?}");
+    let answers = in_vain("192.0.2.77", "192.0.2.200", true);
+    assert!(answers.is_empty(), "the node answers for it: {answers:?}");
+    assert!(in_vain("172.20.1.5", "192.0.2.200", false).is_empty());
+}
+
+#[test]
+fn what_leaves_for_an_address_of_this_node_itself_is_told() {
+    let found = in_vain("172.20.1.5", "192.0.2.1", false);
+    let [one] = found.as_slice() else {
+        panic!("{found:?}");
+    };
+    let lines: Vec<_> = one.evidence.iter().map(|line| &line.text).collect();
+    let text = "192.0.2.1 is an address of this node itself";
+    assert!(lines.iter().any(|line| line.contains(text)), "{lines:?}");
 }

@@ -27,7 +27,10 @@ use crate::{
         journey::Journey,
         legs::Legs,
     },
-    shared::{losses, published, stall},
+    shared::{
+        losses::{self, DropGroup},
+        published, stall,
+    },
 };
 
 /// Questions without an answer: a SYN and its first repetition may both be lost by chance.
@@ -36,7 +39,8 @@ pub(super) const ASKED: u64 = 3;
 pub(super) const SPAN_NS: u64 = 3_000_000_000;
 
 /// One client's traffic with one server's port that gets nowhere.
-pub struct Candidate {
+#[derive(Clone)]
+pub struct Symptom {
     pub client: IpAddr,
     pub server: IpAddr,
     pub port: u16,
@@ -63,7 +67,7 @@ pub struct Candidate {
     pub stray: Option<IpAddr>,
 }
 
-impl Candidate {
+impl Symptom {
     /// By whoever had it on its way.
     pub fn is_dropped(&self) -> bool {
         self.dropped.is_some() && !self.astray
@@ -107,7 +111,7 @@ impl Candidate {
         }
     }
 
-    pub fn symptom(&self) -> String {
+    pub fn text(&self) -> String {
         match (self.asked, self.answers) {
             (0, _) => t!("{} retransmits and no progress", self.retransmits),
             (n, true) => t!("asked {n} times, and the answers get nowhere"),
@@ -116,24 +120,38 @@ impl Candidate {
     }
 }
 
-/// All that concern this node's own or its pods.
-pub fn candidates(facts: &Facts<'_>) -> Vec<Candidate> {
-    let mut all = failing(facts);
-    all.retain(|c| concerns_us(facts, c) && !is_everyday(facts, c));
-    let mut seen = BTreeSet::new();
-    all.retain(|c| seen.insert((c.client, c.server, c.port, c.protocol)));
-    all
+/// What gets nowhere in a reading, looked through once for all who ask.
+pub struct Symptoms<'f> {
+    /// Whomever they concern.
+    pub(super) all: Vec<Symptom>,
+    /// Which of them concern this node's own or its pods.
+    ours: Vec<usize>,
+    /// What this node drops on the way, again and again.
+    pub dropped: Vec<DropGroup<'f>>,
 }
 
-/// Whomever they concern.
-pub fn failing(facts: &Facts<'_>) -> Vec<Candidate> {
-    let mut all = sent(facts);
-    drops::add(facts, &mut all);
-    all
+impl<'f> Symptoms<'f> {
+    pub fn of(facts: &'f Facts<'_>) -> Self {
+        let mut all = sent(facts);
+        let dropped = drops::patterns(facts);
+        drops::add(facts, &dropped, &mut all);
+        let mut seen = BTreeSet::new();
+        let ours = all.iter().enumerate().filter(|(_, symptom)| {
+            let ours = concerns_us(facts, symptom) && !is_everyday(facts, symptom);
+            let (client, server) = (symptom.client, symptom.server);
+            ours && seen.insert((client, server, symptom.port, symptom.protocol))
+        });
+        let ours = ours.map(|(at, _)| at).collect();
+        Self { all, ours, dropped }
+    }
+
+    pub(super) fn ours(&self) -> impl Iterator<Item = &Symptom> {
+        self.ours.iter().map(|at| &self.all[*at])
+    }
 }
 
 /// Those that were seen at a hop, whomever they concern.
-pub fn sent(facts: &Facts<'_>) -> Vec<Candidate> {
+fn sent(facts: &Facts<'_>) -> Vec<Symptom> {
     let strays = Strays::new(facts);
     let silent: Vec<_> = facts
         .attempts()
@@ -302,7 +320,7 @@ fn asking(
     (strays, expired): (&Strays, &HashSet<FlowKey>),
     legs: &Legs,
     silent: &ConnectionGroup<'_>,
-) -> Option<Candidate> {
+) -> Option<Symptom> {
     let first = silent.first();
     if facts.now.saturating_sub(first) < SPAN_NS {
         return None;
@@ -322,7 +340,7 @@ fn asking(
         true => [Some(tried.flow.reversed()), leg.map(|l| l.reversed())],
         false => [leg, Some(tried.flow)],
     };
-    Some(Candidate {
+    Some(Symptom {
         client: silent.client,
         server: silent.server,
         port: silent.port,
@@ -341,7 +359,7 @@ fn asking(
     })
 }
 
-fn open(facts: &Facts<'_>, legs: &Legs, stalled: &Journey<'_>) -> Candidate {
+fn open(facts: &Facts<'_>, legs: &Legs, stalled: &Journey<'_>) -> Symptom {
     let (source, destination) = ends(&stalled.flow);
     let answers = facts.direction().is_answer(&stalled.flow);
     let leg = legs.translated(&stalled.flow).map(|(leg, _)| leg);
@@ -352,7 +370,7 @@ fn open(facts: &Facts<'_>, legs: &Legs, stalled: &Journey<'_>) -> Candidate {
         true => ((destination, source), stalled.flow.source_port),
         false => ((source, destination), stalled.flow.destination_port),
     };
-    Candidate {
+    Symptom {
         client,
         server,
         port,
@@ -414,39 +432,39 @@ fn unpacked(facts: &Facts<'_>, last: Option<&HopFlow>) -> bool {
 
 /// A pod of this node is at one end, or the node asks itself, or is the way out of who asks. What the world
 /// sends to ports that nobody has is scanned and dropped all day.
-fn concerns_us(facts: &Facts<'_>, candidate: &Candidate) -> bool {
-    let Candidate { client, server, .. } = candidate;
+fn concerns_us(facts: &Facts<'_>, symptom: &Symptom) -> bool {
+    let Symptom { client, server, .. } = symptom;
     // An address of no wire's that came in by one is made up.
-    let came_in = || candidate.last.as_ref().is_some_and(|h| !h.egress());
+    let came_in = || symptom.last.as_ref().is_some_and(|h| !h.egress());
     let nobody = server.is_loopback() || client.is_loopback() && came_in();
     let lone = server.is_multicast() || server.is_unspecified() || nobody;
     let pod = |address: IpAddr| facts.is_local_pod(address);
     let forwarded = || !facts.owns(*server) && facts.is_behind_us(*client);
     let ours = pod(*client) || facts.owns(*client) || forwarded();
-    let asked_for = || candidate.servers().any(pod) && !is_scanned(facts, candidate);
-    let led = || is_led_into_a_pod(candidate);
-    !lone && (ours || asked_for() || led() || is_published(facts, candidate))
+    let asked_for = || symptom.servers().any(pod) && !is_scanned(facts, symptom);
+    let led = || is_led_into_a_pod(symptom);
+    !lone && (ours || asked_for() || led() || is_published(facts, symptom))
 }
 
 /// It went out by a pod's link, and is dropped there: the pod has the address no more that this node leads to
 /// it.
-fn is_led_into_a_pod(candidate: &Candidate) -> bool {
+fn is_led_into_a_pod(symptom: &Symptom) -> bool {
     let into = |h: &HopFlow| h.egress() && h.role == Some(Role::Pod);
-    candidate.dropped.is_some() && candidate.last.as_ref().is_some_and(into)
+    symptom.dropped.is_some() && symptom.last.as_ref().is_some_and(into)
 }
 
 /// The outside asks a pod's own address for a port that nobody in it has.
-fn is_scanned(facts: &Facts<'_>, candidate: &Candidate) -> bool {
-    let (client, server) = (candidate.client, (candidate.server, candidate.port));
+fn is_scanned(facts: &Facts<'_>, symptom: &Symptom) -> bool {
+    let (client, server) = (symptom.client, (symptom.server, symptom.port));
     let stranger = facts.leaves(&facts.from_node(client)) && !losses::is_peer(facts, client);
-    let closed = || published::is_closed(facts, server, candidate.protocol);
-    stranger && candidate.leg.is_none() && closed() == Some(true)
+    let closed = || published::is_closed(facts, server, symptom.protocol);
+    stranger && symptom.leg.is_none() && closed() == Some(true)
 }
 
 /// Somebody takes it on this node, or the node leads it on to others.
-fn is_published(facts: &Facts<'_>, candidate: &Candidate) -> bool {
-    let (server, protocol) = ((candidate.server, candidate.port), candidate.protocol);
-    let leads_on = candidate.servers().any(|s| s != candidate.server);
+fn is_published(facts: &Facts<'_>, symptom: &Symptom) -> bool {
+    let (server, protocol) = ((symptom.server, symptom.port), symptom.protocol);
+    let leads_on = symptom.servers().any(|s| s != symptom.server);
     leads_on
         || published::by_a_socket(facts, server, protocol)
         || published::by_a_rule(facts, server, protocol)
@@ -454,8 +472,8 @@ fn is_published(facts: &Facts<'_>, candidate: &Candidate) -> bool {
 
 /// Programs try IPv6 in clusters that have no way out for it; clients ask for pods that went a
 /// moment ago until they have caught up.
-fn is_everyday(facts: &Facts<'_>, candidate: &Candidate) -> bool {
-    let far = candidate.far();
+fn is_everyday(facts: &Facts<'_>, symptom: &Symptom) -> bool {
+    let far = symptom.far();
     let known = facts.pods.by_address(far).is_some();
     let sent = facts.from_node(far);
     let (now, before) = (facts.way(&sent), facts.way_before(&sent));
