@@ -41,8 +41,9 @@
 //! there, and nobody tells of a smaller MTU.
 //!
 //! Observed of questions by ARP and neighbour discovery: one asker repeats his for the same address, five times in some
-//! seconds, and nobody says that he has it. Configured: this node has it on no link, and its rules lead it to pods. Whoever
-//! announced a load balancer's address there is gone.
+//! seconds, nobody says here that he has it, and nothing comes for it. Configured: this node has it on no link, and its rules
+//! lead it to pods. Whoever announced a load balancer's address there may be gone; another node's answer is not seen here, so
+//! that it is told as info.
 //!
 //! Observed of what left by another uplink: the question at the one, the answer at the other, at least three questions
 //! over three seconds, and nobody who was answered so went on.

@@ -249,6 +249,18 @@ fn excepted(facts: &Facts<'_>, asks: &[&HopFlow]) -> Option<PodAddress> {
         let named = |asked: FlowKey| flow::ends(&asked).0 != flow::ends(&tried.flow).0;
         tried.opened() && origin.is_some_and(|(asked, _)| pods(&asked) && named(asked))
     });
+    // Whoever answers this node itself by that way has a network there that no tunnel leads to.
+    let answers = |ask: &&HopFlow| {
+        let (_, to) = flow::ends(ask.flow());
+        let heard = |h: &HopFlow| {
+            let (from, by) = flow::ends(h.flow());
+            from == to && facts.owns(by) && !h.egress() && h.key.ifindex == ask.key.ifindex
+        };
+        facts.flows.iter().any(heard)
+    };
+    if asks.iter().any(answers) {
+        return None;
+    }
     let mut asks = asks.iter().filter(|ask| pods(ask.flow()));
     let left_out = translated && asks.any(|ask| facts.stays_as_sent(ask.flow()));
     left_out.then(|| PodAddress {

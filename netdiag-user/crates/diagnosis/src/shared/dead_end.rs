@@ -77,7 +77,9 @@ pub fn told(facts: &Facts<'_>, step: &Step<'_>) -> Option<Told> {
         How::NotForwarding => at.wrong_gateway(),
         _ => None,
     };
-    if plainer.is_some() {
+    // Whoever is no router keeps back what was brought to him by mistake: that is whoever's who brought it.
+    let astray = how == How::NotForwarding && !at.is_here() && !at.is_router();
+    if plainer.is_some() || astray {
         return plainer;
     }
     let Some(by) = step.by else {
@@ -190,6 +192,15 @@ impl At<'_, '_> {
                 commands: vec![self.inside(shown)],
             },
         }
+    }
+
+    /// The node leads what is for there by the pod whose namespace it is.
+    fn is_router(&self) -> bool {
+        let way = self.facts.way(&self.facts.from_node(self.destination));
+        let gateway = way.and_then(|way| way.gateway);
+        let side = self.facts.node.pod_side(self.netns);
+        side.zip(gateway)
+            .is_some_and(|(side, gateway)| side.addresses.contains(&gateway))
     }
 
     /// The sender is a pod whose route leads by another pod, which is no router.

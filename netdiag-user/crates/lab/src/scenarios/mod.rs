@@ -52,7 +52,6 @@ mod sidecar_without_dns;
 mod socket_buffer_overflow;
 mod tc_drop;
 mod tunnel_mtu_too_large;
-mod vip_not_answered;
 mod vxlan_mtu_too_large;
 mod vxlan_source_mismatch;
 
@@ -154,7 +153,6 @@ pub const ALL: &[Scenario] = &[
     overlay_blocked::SCENARIO,
     overlay_wrong_interface::SCENARIO,
     path_broken::SCENARIO,
-    vip_not_answered::SCENARIO,
     no_route::SCENARIO,
     etcd_nospace::SCENARIO,
     not_listening::SCENARIO,

@@ -1,5 +1,6 @@
-//! An address that this node's rules lead on, and that nobody on the link answers for: whoever announced it there is gone.
-//! Who is answered does not ask again each second (RFC 826, RFC 4861).
+//! An address that this node's rules lead on, which somebody on the link asks for again and again, and no answer and none of its
+//! traffic comes here (RFC 826, RFC 4861). Another host's answer goes to the asker alone, so that this is worth a look and no
+//! fault yet.
 #[cfg(test)]
 mod tests;
 
@@ -12,7 +13,7 @@ use super::ID;
 use crate::{
     model::{
         address::{endpoint, from_wire, mac},
-        flow::{TCP, protocol},
+        flow::{TCP, ends, protocol},
         gather::Want,
         roles::Role,
         services::Service,
@@ -21,7 +22,7 @@ use crate::{
         },
     },
     need::{Asked, Need, Sufferer},
-    pipeline::facts::Facts,
+    pipeline::facts::{Facts, HopFlow},
     shared::services,
     shell,
     unexplained::Symptoms,
@@ -33,8 +34,6 @@ const QUESTIONS: u64 = 5;
 const SPAN_NS: u64 = 3_000_000_000;
 /// Who has an answer asks again after half a minute at the earliest, who has none each second.
 const RARELY_NS: u64 = 5_000_000_000;
-/// And with nothing but packets for it waiting, as often as this (`net.ipv4.neigh.default.retrans_time_ms`).
-const AT_ONCE_NS: u64 = 2_000_000_000;
 
 /// An address that is asked for again and again.
 struct Wanted {
@@ -96,7 +95,7 @@ impl Wanted {
         let link = facts.link(key.ifindex);
         let outside = link.is_some_and(|link| facts.role(link) != Some(Role::Pod));
         let told = often && lasts && now && outside && !facts.owns(wanted.address);
-        (told && !wanted.is_answered(facts)).then_some(wanted)
+        (told && !wanted.is_answered(facts) && !wanted.comes_here(facts)).then_some(wanted)
     }
 
     /// Of two askers who take turns the turns: what they asked before they took the first is theirs, too.
@@ -105,6 +104,15 @@ impl Wanted {
             0 => self.questions.of_one.max(self.questions.of_other),
             turns => turns.into(),
         }
+    }
+
+    /// What is for it comes in by the link that it is asked for at: somebody here answers, as MetalLB's speaker does.
+    fn comes_here(&self, facts: &Facts<'_>) -> bool {
+        let to = |hop: &HopFlow| ends(hop.flow()).1 == self.address && !hop.egress();
+        let stack = facts.gathered.stack(facts.node.netns);
+        let proxied = stack.and_then(|stack| stack.proxied.some());
+        let mut proxied = proxied.into_iter().flatten();
+        facts.flows.iter().any(to) || proxied.any(|entry| entry.address == self.address)
     }
 
     /// Somebody said that he has it, and it is not long ago.
@@ -143,9 +151,9 @@ impl Wanted {
         let port = || format!("{} {}", protocol(service.protocol), service.port);
         let what = service.name.clone().unwrap_or_else(port);
         let summary = t!(
-            "nobody answers on {link} for {address}, which the rules of this node lead to pods ({what}): {who} asked {count} times; whoever announces it there is gone"
+            "{who} asked {count} times on {link} for {address}, which the rules of this node lead to pods ({what}), and no answer is seen: whether another node answers cannot be seen from here"
         );
-        let mut finding = Finding::new(ID, Severity::Warning, self.confidence(), summary);
+        let mut finding = Finding::new(ID, Severity::Info, Confidence::Suspected, summary);
         finding.evidence = vec![self.asked(&link, &who), led(service), self.not_ours()];
         finding.blames(Subject::Service {
             name: service.name.clone().unwrap_or_else(|| service.label()),
@@ -160,22 +168,14 @@ impl Wanted {
         finding.last_seen = facts.clock.text(self.questions.last);
         finding.fix = Fix {
             summary: t!(
-                "let a node of that network answer for {address} again: start what announces load balancers' addresses (MetalLB's speaker, kube-vip, keepalived), and see in its log why it does not; where none is to run here, let the router lead {address} to a node"
+                "ask for it from here: where nobody answers, start what announces load balancers' addresses (MetalLB's speaker, kube-vip, keepalived) on a node of that network, and see in its log why it does not; where none is to run, let the router lead {address} to a node"
             ),
-            commands: vec![
-                shell!("kubectl get pods -A -o wide"),
-                shell!("kubectl get services -A -o wide"),
-            ],
+            commands: vec![match address {
+                IpAddr::V4(_) => shell!("arping -c3 -w3 -I {v} {}", link, address),
+                IpAddr::V6(_) => shell!("ndisc6 -r3 {} {}", address, link),
+            }],
         };
         Some(finding)
-    }
-
-    fn confidence(&self) -> Confidence {
-        let span = self.questions.last.saturating_sub(self.questions.first);
-        match span <= self.count().saturating_mul(AT_ONCE_NS) {
-            true => Confidence::Confirmed,
-            false => Confidence::Suspected,
-        }
     }
 
     fn asked(&self, link: &str, who: &str) -> Evidence {
@@ -185,7 +185,7 @@ impl Wanted {
             IpAddr::V6(_) => t!("neighbour discovery"),
         };
         let text = t!(
-            "{who} asks by {how} for {address} again and again, {count} times, and nobody says that he has it: who is answered asks no more"
+            "{who} asks by {how} for {address} again and again, {count} times, and nobody says here that he has it, nor does anything come for it"
         );
         let mut line = Evidence::new(EvidenceKind::Neighbour, Origin::Observed, text);
         line.at = Some(link.to_owned());

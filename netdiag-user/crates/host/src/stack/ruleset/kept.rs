@@ -10,7 +10,7 @@ use crate::{
     sys::socket,
 };
 
-/// Namespaces whose rules somebody still holds, at most.
+/// Readings that somebody still holds, at most.
 const MOST: usize = 64;
 
 /// A namespace's own number, which no other ever has (SO_NETNS_COOKIE, Linux 5.14).
@@ -62,14 +62,16 @@ pub fn before(socket: RawFd, generation: u32, comments: bool) -> Option<Arc<Rule
     rules.find(|rules| generation != 0 && rules.generation == generation)
 }
 
-/// Remembers them for as long as somebody holds them.
+/// Remembers them for as long as somebody holds them. Who reads them for a moment takes none from who keeps them.
 pub fn keep(socket: RawFd, rules: &Arc<Ruleset>, comments: bool) {
     let Ok(of) = socket::netns_cookie(socket) else {
         return;
     };
     let mut all = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    let other = |kept: &Kept| kept.of != of || kept.comments != comments;
-    all.retain(|kept| kept.rules.strong_count() > 0 && other(kept));
+    all.retain(|kept| {
+        let now = |held: Arc<Ruleset>| kept.of != of || held.generation == rules.generation;
+        kept.rules.upgrade().is_some_and(now)
+    });
     if all.len() < MOST {
         all.push(Kept {
             of,

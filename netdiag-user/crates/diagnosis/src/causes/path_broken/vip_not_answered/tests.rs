@@ -1,3 +1,5 @@
+use netdiag_common::hop::{FlowHop, FlowHopKey, PLAIN};
+
 use super::*;
 use crate::{
     model::{
@@ -6,7 +8,7 @@ use crate::{
         observation::Observation,
         services::{Engine, Services},
     },
-    testing::{POD, UPLINK, ip, overlay_node, with_gathered},
+    testing::{POD, UPLINK, at, ip, overlay_node, tcp, with_gathered},
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -46,13 +48,17 @@ fn service(vip: &str, rejected: bool) -> Service {
     }
 }
 
-fn judge(
-    rows: Vec<(NeighbourAnnouncementKey, NeighbourAnnouncement)>,
-    service: Service,
-) -> Vec<Finding> {
+type Rows = Vec<(NeighbourAnnouncementKey, NeighbourAnnouncement)>;
+
+fn judge(rows: Rows, service: Service) -> Vec<Finding> {
+    judged(rows, service, Vec::new())
+}
+
+fn judged(rows: Rows, service: Service, flows: Vec<(FlowHopKey, FlowHop)>) -> Vec<Finding> {
     let observation = Observation {
         now: 101 * SECOND,
         claims: rows,
+        flows,
         ..Observation::default()
     };
     let services = Services {
@@ -75,14 +81,11 @@ fn whom_nobody_answers_for_though_the_rules_lead_him_on_is_told() {
     for vip in VIPS {
         let found = judge(vec![(key(vip), questions(12, 11))], service(vip, false));
         assert_eq!(found.len(), 1, "{vip}");
-        let asked = format!("for {vip}");
-        assert!(found[0].summary.contains(&asked), "{}", found[0].summary);
-        assert!(found[0].summary.contains("02:00:00:00:00:fe asked 12"));
+        let asked = format!("02:00:00:00:00:fe asked 12 times on ens5 for {vip}, which");
+        assert!(found[0].summary.starts_with(&asked), "{}", found[0].summary);
         let name = "mesh/gateway:https".into();
         assert_eq!(found[0].subject, Some(Subject::Service { name }));
-        assert_eq!(found[0].confidence, Confidence::Confirmed);
-        let seldom = judge(vec![(key(vip), questions(6, 20))], service(vip, false));
-        assert_eq!(seldom[0].confidence, Confidence::Suspected);
+        assert_eq!(found[0].severity, Severity::Info, "who answers is not seen");
     }
 }
 
@@ -127,6 +130,14 @@ fn nothing_is_wrong_where_somebody_has_it() {
         let rows = vec![(key(vip), questions(12, 11)), (said, questions(1, 0))];
         assert!(judge(rows, service(vip, false)).is_empty());
     }
+}
+
+#[test]
+fn nothing_is_wrong_where_its_traffic_comes_here() {
+    let vip = VIPS[0];
+    let came = at(tcp("203.0.113.9", vip, 443), UPLINK, false, PLAIN, |_| ());
+    let rows = vec![(key(vip), questions(12, 11))];
+    assert!(judged(rows, service(vip, false), vec![came]).is_empty());
 }
 
 #[test]
