@@ -49,7 +49,7 @@ pub struct Evaluated {
     pub wants: BTreeSet<Want>,
 }
 
-/// Judges a reading, in which that gets nowhere, by all causes.
+/// Judges a reading by all causes; in it these get nowhere.
 fn judge(facts: &Facts<'_>, symptoms: &Symptoms<'_>, waiting: &mut Waiting) -> Evaluated {
     let needs = causes::needs(facts);
     let wants = causes::asked(facts, symptoms, &needs);

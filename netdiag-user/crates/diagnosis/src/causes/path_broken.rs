@@ -73,6 +73,8 @@ mod turned;
 mod unlike;
 mod vip_not_answered;
 
+pub use vip_not_answered::wants;
+
 use netdiag_lang::{mark, t};
 
 use crate::{
@@ -133,15 +135,9 @@ pub fn evaluate(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &mut Vec<F
     }
 }
 
-/// Whom somebody has to ask before anything is known to be left untold.
-pub fn wants(facts: &Facts<'_>) -> Option<Want> {
-    let asked = !vip_not_answered::needs(facts).is_empty();
-    asked.then_some(Want::Services)
-}
-
 /// What the state would tell of the rest of them, where it is not there yet.
 pub fn needs(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &[Finding]) -> Vec<Need> {
-    let mut all = vip_not_answered::needs(facts);
+    let mut all = Vec::new();
     for pattern in left(facts, symptoms, findings) {
         let lost = pattern.losses.first().map(|loss| died_in(facts, loss));
         let asked = [Some(facts.node.netns), lost];

@@ -249,20 +249,17 @@ fn excepted(facts: &Facts<'_>, asks: &[&HopFlow]) -> Option<PodAddress> {
         let named = |asked: FlowKey| flow::ends(&asked).0 != flow::ends(&tried.flow).0;
         tried.opened() && origin.is_some_and(|(asked, _)| pods(&asked) && named(asked))
     });
+    let mut of_pods = asks.iter().filter(|ask| pods(ask.flow()));
+    let left_out = translated && of_pods.any(|ask| facts.stays_as_sent(ask.flow()));
     // Whoever answers this node itself by that way has a network there that no tunnel leads to.
-    let answers = |ask: &&HopFlow| {
-        let (_, to) = flow::ends(ask.flow());
-        let heard = |h: &HopFlow| {
-            let (from, by) = flow::ends(h.flow());
-            from == to && facts.owns(by) && !h.egress() && h.key.ifindex == ask.key.ifindex
-        };
-        facts.flows.iter().any(heard)
+    let to = asks
+        .first()
+        .map(|ask| (flow::ends(ask.flow()).1, ask.key.ifindex));
+    let heard = |h: &HopFlow| {
+        let (from, by) = flow::ends(h.flow());
+        to == Some((from, h.key.ifindex)) && facts.owns(by) && !h.egress()
     };
-    if asks.iter().any(answers) {
-        return None;
-    }
-    let mut asks = asks.iter().filter(|ask| pods(ask.flow()));
-    let left_out = translated && asks.any(|ask| facts.stays_as_sent(ask.flow()));
+    let left_out = left_out && !facts.flows.iter().any(heard);
     left_out.then(|| PodAddress {
         why: t!("the rules that translate what pods send out leave it out").into(),
         lost: None,

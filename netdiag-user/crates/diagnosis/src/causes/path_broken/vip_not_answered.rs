@@ -13,7 +13,7 @@ use super::ID;
 use crate::{
     model::{
         address::{endpoint, from_wire, mac},
-        flow::{TCP, ends, protocol},
+        flow::{ends, protocol},
         gather::Want,
         roles::Role,
         services::Service,
@@ -21,7 +21,6 @@ use crate::{
             Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity, Subject,
         },
     },
-    need::{Asked, Need, Sufferer},
     pipeline::facts::{Facts, HopFlow},
     shared::services,
     shell,
@@ -43,22 +42,8 @@ struct Wanted {
 }
 
 /// The rules tell whether the node has anything to do with it.
-pub fn needs(facts: &Facts<'_>) -> Vec<Need> {
-    let asked = |wanted: Wanted| {
-        let asked = Asked {
-            protocol: TCP,
-            client: wanted.asker(facts).unwrap_or(wanted.address),
-            server: wanted.address,
-            port: 0,
-        };
-        let sufferer = Sufferer::Flow(asked, wanted.count());
-        Need {
-            // Others' addresses are asked for on every network.
-            likely: false,
-            ..Need::of(Want::Services, vec![sufferer])
-        }
-    };
-    wanted(facts).into_iter().map(asked).collect()
+pub fn wants(facts: &Facts<'_>) -> Option<Want> {
+    (!wanted(facts).is_empty()).then_some(Want::Services)
 }
 
 pub fn evaluate(facts: &Facts<'_>, _: &Symptoms<'_>, _: &[Finding]) -> Vec<Finding> {
@@ -98,17 +83,24 @@ impl Wanted {
         (told && !wanted.is_answered(facts) && !wanted.comes_here(facts)).then_some(wanted)
     }
 
-    /// Of two askers who take turns the turns: what they asked before they took the first is theirs, too.
+    /// Of two askers who take turns the turns: what the other asked before the agent's window is not in it.
     fn count(&self) -> u64 {
-        match self.questions.changes {
-            0 => self.questions.of_one.max(self.questions.of_other),
-            turns => turns.into(),
+        let asked = &self.questions;
+        match (asked.changes, asked.latest) {
+            (0, 1) => asked.of_other,
+            (0, _) => asked.of_one,
+            (turns, _) => turns.into(),
         }
     }
 
-    /// What is for it comes in by the link that it is asked for at: somebody here answers, as MetalLB's speaker does.
+    /// What is for it comes in from outside: somebody here answers, as MetalLB's speaker does. What pods here send to it is led
+    /// on whether anybody answers or not.
     fn comes_here(&self, facts: &Facts<'_>) -> bool {
-        let to = |hop: &HopFlow| ends(hop.flow()).1 == self.address && !hop.egress();
+        let to = |hop: &HopFlow| {
+            let lately = hop.hop.last + RARELY_NS > self.questions.last;
+            let outside = hop.role == Some(Role::Uplink) && !hop.egress();
+            outside && lately && ends(hop.flow()).1 == self.address
+        };
         let stack = facts.gathered.stack(facts.node.netns);
         let proxied = stack.and_then(|stack| stack.proxied.some());
         let mut proxied = proxied.into_iter().flatten();

@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     model::{
         address::to_wire,
+        flow::TCP,
         gather::Piece,
         observation::Observation,
         services::{Engine, Services},
@@ -69,7 +70,6 @@ fn judged(rows: Rows, service: Service, flows: Vec<(FlowHopKey, FlowHop)>) -> Ve
     let node = overlay_node(1450, 1450, 1500);
     with_gathered(&node, &observation, known, |facts| {
         if !wanted(facts).is_empty() {
-            assert_eq!(needs(facts)[0].query.want(), Some(&Want::Services));
             assert!(crate::causes::wants(facts).contains(&Want::Services));
         }
         evaluate(facts, &Symptoms::of(facts), &[])
@@ -135,9 +135,15 @@ fn nothing_is_wrong_where_somebody_has_it() {
 #[test]
 fn nothing_is_wrong_where_its_traffic_comes_here() {
     let vip = VIPS[0];
-    let came = at(tcp("203.0.113.9", vip, 443), UPLINK, false, PLAIN, |_| ());
-    let rows = vec![(key(vip), questions(12, 11))];
-    assert!(judged(rows, service(vip, false), vec![came]).is_empty());
+    let asked = |from: &str, link: u32, last: u64| {
+        let seen = |hop: &mut FlowHop| hop.last = last * SECOND;
+        let hop = at(tcp(from, vip, 443), link, false, PLAIN, seen);
+        let rows = vec![(key(vip), questions(12, 11))];
+        judged(rows, service(vip, false), vec![hop])
+    };
+    assert!(asked("203.0.113.9", UPLINK, 99).is_empty());
+    assert_eq!(asked("203.0.113.9", UPLINK, 90).len(), 1, "it came before");
+    assert_eq!(asked("172.20.1.5", POD, 99).len(), 1, "a pod here asks");
 }
 
 #[test]
