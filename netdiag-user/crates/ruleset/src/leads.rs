@@ -2,6 +2,7 @@
 //! refusal or a mark belongs. What a rule asks beside may hold or not: of two ways that end apart both are told, whichever
 //! a packet takes.
 pub(crate) mod field;
+mod ipset;
 mod packets;
 mod rule;
 mod set;
@@ -12,7 +13,7 @@ mod xt;
 
 use std::collections::{HashMap, HashSet};
 
-use netdiag_model::world::ruleset::{Chain, NatKind, Rule, Table};
+use netdiag_model::world::ruleset::{Chain, Ipset, NatKind, Rule, Table};
 
 pub use self::packets::Packets;
 use self::rule::{Came, Sets};
@@ -39,6 +40,14 @@ pub struct Nat {
     pub kind: NatKind,
     pub address: Option<std::net::IpAddr>,
     pub port: Option<u16>,
+}
+
+/// What is known beside a table.
+#[derive(Clone, Copy, Default)]
+pub struct Beside<'r> {
+    pub ipsets: &'r [Ipset],
+    /// Named sets of addresses have those of the node itself: whoever is asked for such an address is anybody.
+    pub own_addresses: bool,
 }
 
 /// One rule of a way.
@@ -69,13 +78,18 @@ impl<'r> Way<'_, 'r> {
 /// Hands over each way from a base chain on; false where there are more than so many steps, which are counted down.
 pub fn leads<'r>(
     table: &'r Table,
+    beside: Beside<'r>,
     base: &'r Chain,
     left: &mut usize,
     each: &mut dyn FnMut(&Way<'_, 'r>),
 ) -> bool {
     let sets = table.sets.iter().map(|one| (one.name.as_str(), one));
+    let sets = Sets {
+        own: sets.collect(),
+        beside,
+    };
     let mut walk = Walk {
-        sets: sets.collect(),
+        sets,
         chains: table
             .chains
             .iter()

@@ -9,6 +9,7 @@ mod tests;
 
 use netdiag_model::world::ruleset::{Base, Ct, Fib, Load, Meta};
 
+pub(crate) use ipset::Asks;
 pub(crate) use targets::{Aims, aims, only_tells, translates_to};
 
 use crate::{Byte, Loaded, Packet, Three};

@@ -73,6 +73,23 @@ impl Packets {
         all.of(ipv6)
     }
 
+    /// Those of them to a network's addresses.
+    pub fn to_network(self, (address, length): (IpAddr, u8)) -> Option<Self> {
+        let (bits, all, ipv6) = match address {
+            IpAddr::V4(v4) => (u128::from(u32::from(v4)), 32, false),
+            IpAddr::V6(v6) => (u128::from(v6), 128, true),
+        };
+        let rest = all - u32::from(length).min(all);
+        let hosts = 1_u128.checked_shl(rest).map_or(u128::MAX, |one| one - 1);
+        let range = (bits & !hosts, bits | hosts);
+        let destinations = Some(narrowed(self.destinations, range)?);
+        Self {
+            destinations,
+            ..self
+        }
+        .of(ipv6)
+    }
+
     pub fn of_protocol(self, protocol: u8) -> Option<Self> {
         let own = self.protocol.is_none_or(|own| own == protocol);
         own.then_some(Self {

@@ -13,20 +13,25 @@ use netdiag_model::{
 };
 
 use super::{
-    Does, Nat,
+    Beside, Does, Nat,
     field::{Field, field},
+    ipset,
     packets::Packets,
     set::ranges,
     state::{Has, State, asks, word},
     xt,
 };
 
-/// Elements of a set of ports or protocols that are told apart, and of a map.
-const MOST: usize = 256;
+/// Elements of a set that are told apart, and of a map.
+pub const MOST: usize = 256;
 const MOST_OF_MAP: usize = 1 << 17;
 
-/// A table's, by their names.
-pub type Sets<'r> = HashMap<&'r str, &'r Set>;
+/// Whatever rules of a table look into.
+pub struct Sets<'r> {
+    /// Its own, by their names.
+    pub own: HashMap<&'r str, &'r Set>,
+    pub beside: Beside<'r>,
+}
 
 /// Packets that a rule holds for, and what becomes of them.
 pub struct Came<'r> {
@@ -179,7 +184,13 @@ impl<'r> Asked<'_, 'r> {
                 revision,
                 info,
             } => {
-                let all = xt::holds((name, *revision), info, state.packets);
+                let all = match name.as_str() {
+                    "set" => {
+                        let info = (info.as_slice(), *revision);
+                        ipset::holds(info, self.sets.beside.ipsets, state.packets, self.left)
+                    }
+                    _ => xt::holds((name, *revision), info, state.packets),
+                };
                 return next.extend(all.into_iter().map(|packets| State {
                     packets,
                     ..state.clone()
@@ -257,10 +268,10 @@ impl<'r> Asked<'_, 'r> {
         state: State<'r>,
         next: &mut Vec<State<'r>>,
     ) {
-        let Some(set) = self.sets.get(name).copied().filter(|_| !invert) else {
+        let Some(set) = self.sets.own.get(name).copied().filter(|_| !invert) else {
             return next.extend(asks(state, reg, None));
         };
-        if !set.map && (!is_told_apart(set, reg, &state) || set.elements.len() > MOST) {
+        if !set.map && (!self.is_told_apart(set, reg, &state) || set.elements.len() > MOST) {
             return next.push(vague(set, reg, state));
         }
         self.takes(set.elements.len());
@@ -282,6 +293,18 @@ impl<'r> Asked<'_, 'r> {
         }
     }
 
+    /// Whether what is in a set says more of packets than that they are in it; what packets put into one does not.
+    fn is_told_apart(&self, set: &Set, reg: Reg, state: &State<'_>) -> bool {
+        state.parts(reg, set).iter().all(|(_, _, has)| match has {
+            Has::Loaded(load, None) => match field(load, state.packets.ipv6) {
+                Field::Port | Field::Protocol | Field::Family => true,
+                Field::Destination => !set.dynamic && !self.sets.beside.own_addresses,
+                _ => false,
+            },
+            _ => false,
+        })
+    }
+
     fn element(
         &mut self,
         element: &'r Element,
@@ -298,19 +321,6 @@ impl<'r> Asked<'_, 'r> {
             _ => next.push(found),
         }
     }
-}
-
-/// Whether what is in a set says more of packets than that they are in it.
-fn is_told_apart(set: &Set, reg: Reg, state: &State<'_>) -> bool {
-    state.parts(reg, set).iter().all(|(_, _, has)| match has {
-        Has::Loaded(load, None) => {
-            matches!(
-                field(load, state.packets.ipv6),
-                Field::Port | Field::Protocol | Field::Family
-            )
-        }
-        _ => false,
-    })
 }
 
 /// Of packets that are in a set whose elements are too many, or of sources, or of no interest.

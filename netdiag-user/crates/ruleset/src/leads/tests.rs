@@ -60,7 +60,13 @@ fn ways(mut chains: Vec<Chain>, mut left: usize) -> (Vec<(Option<u16>, Does)>, b
     };
     let mut all = Vec::new();
     let mut each = |way: &Way<'_, '_>| all.push((way.packets.port(), way.does.clone()));
-    let whole = leads(&table, &table.chains[0], &mut left, &mut each);
+    let whole = leads(
+        &table,
+        Beside::default(),
+        &table.chains[0],
+        &mut left,
+        &mut each,
+    );
     (all, whole)
 }
 

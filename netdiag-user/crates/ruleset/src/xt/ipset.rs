@@ -32,37 +32,66 @@ enum Lacks {
     Unknown,
 }
 
-/// `xt_set_info_match_v1`, `…_v3` and `…_v4`.
-pub fn holds(info: Info<'_>, revision: u32, packet: &impl Packet) -> Option<Three> {
-    /// IPSET_INV_MATCH, IPSET_RETURN_NOMATCH
-    const NOT: u8 = 1;
-    const NOMATCH: u8 = 1 << 7;
-    let (index, dimension, flags) = (info.short(0)?, info.byte(2)?, info.byte(3)?);
-    // Counters of entries that are held against numbers, and what is asked beside.
-    let rest = info.0.get(4..).unwrap_or_default();
-    if flags & NOMATCH != 0 || revision > 2 && rest.iter().any(|byte| *byte != 0) {
-        return None;
-    }
-    let set = packet.ipsets().iter().find(|set| set.index == index)?;
-    let is_in = has(set, (dimension, flags), packet)?;
-    Some(is_in.unless(flags & NOT != 0))
+/// What a rule asks of a set: `xt_set_info_match_v1`, `…_v3` and `…_v4`.
+pub struct Asks {
+    pub index: u16,
+    dimension: u8,
+    flags: u8,
 }
 
-fn has(set: &Ipset, (dimension, flags): (u8, u8), packet: &impl Packet) -> Option<Three> {
+impl Asks {
+    /// None where more is asked than whether a packet is in it.
+    pub fn of(info: Info<'_>, revision: u32) -> Option<Self> {
+        /// IPSET_RETURN_NOMATCH
+        const NOMATCH: u8 = 1 << 7;
+        let (index, dimension, flags) = (info.short(0)?, info.byte(2)?, info.byte(3)?);
+        // Counters of entries that are held against numbers, and what is asked beside.
+        let rest = info.0.get(4..).unwrap_or_default();
+        let alone = flags & NOMATCH == 0 && (revision <= 2 || rest.iter().all(|byte| *byte == 0));
+        alone.then_some(Self {
+            index,
+            dimension,
+            flags,
+        })
+    }
+
+    /// IPSET_INV_MATCH
+    pub fn inverts(&self) -> bool {
+        self.flags & 1 != 0
+    }
+
+    /// Whether that part, counted from 0, is held against the source (IPSET_DIM_ONE_SRC and those behind).
+    pub fn of_source(&self, part: usize) -> bool {
+        u32::from(self.flags) >> (part + 1) & 1 != 0
+    }
+
+    /// Whether packets of that family may be in it.
+    pub fn fits(&self, set: &Ipset, ipv6: bool) -> bool {
+        usize::from(self.dimension) >= set.parts.len() && set.ipv6.is_none_or(|of| of == ipv6)
+    }
+}
+
+pub fn holds(info: Info<'_>, revision: u32, packet: &impl Packet) -> Option<Three> {
+    let asks = Asks::of(info, revision)?;
+    let set = packet.ipsets().iter().find(|set| set.index == asks.index)?;
+    let is_in = has(set, &asks, packet)?;
+    Some(is_in.unless(asks.inverts()))
+}
+
+fn has(set: &Ipset, asks: &Asks, packet: &impl Packet) -> Option<Three> {
     let ipv6 = match packet.load(&Load::Meta(Meta::Family)) {
         Loaded::Is(bytes) => bytes.first()?.get()? == SIX,
         _ => return None,
     };
-    if usize::from(dimension) < set.parts.len() || set.ipv6.is_some_and(|of| of != ipv6) {
+    if !asks.fits(set, ipv6) {
         return Some(Three::No);
     }
     if set.partly {
         return None;
     }
     let mut own = Vec::new();
-    for (at, part) in (1..).zip(&set.parts) {
-        // IPSET_DIM_ONE_SRC and those behind.
-        let source = flags & (1 << at) != 0;
+    for (at, part) in set.parts.iter().enumerate() {
+        let source = asks.of_source(at);
         let found = match part {
             IpsetPart::Address => address(packet, ipv6, source),
             IpsetPart::Port => port(packet, source),

@@ -5,7 +5,7 @@ mod tests;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use netdiag_ruleset::leads::{Does, Way, leads};
+use netdiag_ruleset::leads::{Beside, Does, Way, leads};
 
 use super::processes;
 use crate::{
@@ -76,7 +76,11 @@ fn of(rules: &Ruleset) -> Result<Interception> {
         for (chain, hook) in table.chains.iter().filter_map(asked) {
             let mut led = Led::default();
             let mut each = |way: &Way<'_, '_>| led.note(table, way);
-            let whole = leads(table, chain, &mut left, &mut each);
+            let beside = Beside {
+                ipsets: &rules.ipsets,
+                own_addresses: false,
+            };
+            let whole = leads(table, beside, chain, &mut left, &mut each);
             ensure!(
                 whole,
                 "it takes more than {LOOKS} steps to see where its rules lead"

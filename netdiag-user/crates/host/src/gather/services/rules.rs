@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use netdiag_ruleset::leads::{Does, Packets, Step, Way, leads};
+use netdiag_ruleset::leads::{Beside, Does, Packets, Step, Way, leads};
 
 use crate::model::{
     netfilter::Iptables,
@@ -27,6 +27,8 @@ const SERVICES: &str = "KUBE-SERVICES";
 /// a chain ends by a mark for a drop, whomever it is for.
 const SOURCES: &str = "KUBE-PROXY-FIREWALL";
 const BALANCERS: &str = "KUBE-FW-";
+/// By IPVS, behind a set of such addresses: in the table nat until 1.26 (pkg/proxy/ipvs/ipset.go), then of its own.
+const BY_IPVS: [&str; 2] = ["KUBE-FIREWALL", "KUBE-SOURCE-RANGES-FIREWALL"];
 /// Steps through rules: some ten for each that has to do with a Service, a second's work and more.
 const MOST: usize = 1 << 24;
 /// Characters of a Service's name.
@@ -63,7 +65,12 @@ pub fn read(rules: &Ruleset, found: &mut Services) -> Result<()> {
                 ChainKind::Nat => reading.translated(table, way, found),
                 _ => reading.refused(table, way),
             };
-            let whole = leads(table, chain, &mut left, &mut each);
+            let beside = Beside {
+                ipsets: &rules.ipsets,
+                // Those by which it leads to ports of the node's.
+                own_addresses: table.name == TABLE,
+            };
+            let whole = leads(table, beside, chain, &mut left, &mut each);
             ensure!(
                 whole,
                 "it takes more than {MOST} steps to see where the rules lead"
@@ -181,7 +188,8 @@ fn is_kube_proxys(table: &Table, through: &[Step<'_>]) -> bool {
 
 fn is_for_others(through: &[Step<'_>]) -> bool {
     let names = || through.iter().map(|it| it.chain.name.as_str());
-    names().any(|name| name == SOURCES || name.starts_with(BALANCERS))
+    let refuses = |name: &str| name == SOURCES || BY_IPVS.contains(&name);
+    names().any(|name| refuses(name) || name.starts_with(BALANCERS))
 }
 
 /// Of a rule for a port of one address; for one of any of the node's addresses theirs is unspecified.

@@ -1,6 +1,10 @@
 //! What is done with bytes that a stranger chose, from the first that is read of a rule to what the rule says of a packet:
 //! the bodies of property tests and of fuzzers. None of it may panic, and each ends.
-use netdiag_ruleset::{Byte, Index, Loaded, Packet, Stored, asks, leads::leads, run};
+use netdiag_ruleset::{
+    Byte, Index, Loaded, Packet, Stored, asks,
+    leads::{Beside, leads},
+    run,
+};
 
 use super::{
     attributes, expression, ipset,
@@ -211,7 +215,11 @@ fn runs(table: &Table, bytes: &[u8], sets: &[Ipset]) {
         };
         run(&index, &base.name, &mut packet, None);
         let mut left = STEPS;
-        leads(table, base, &mut left, &mut |_| ());
+        let beside = Beside {
+            ipsets: sets,
+            own_addresses: false,
+        };
+        leads(table, beside, base, &mut left, &mut |_| ());
     }
     for rule in table.chains.iter().flat_map(|chain| &chain.rules) {
         let _ = asks(table.family, &rule.expressions);
