@@ -14,5 +14,5 @@ mod tally;
 pub mod way;
 
 pub use prepared::{Prepared, Wrong};
-pub use stations::{answers_for, walk, walk_after};
+pub use stations::{answers_for, keeps_silent, walk, walk_after};
 pub use tally::Tally;

@@ -121,14 +121,32 @@ pub fn answers_for(
     target: IpAddr,
     sender: IpAddr,
 ) -> Result<bool, Unknown> {
+    Walker::new(prepared, false).answers_of(at, target, sender)
+}
+
+/// Why it does not, though it has that address: where something that is configured keeps it silent.
+pub fn keeps_silent<'w>(
+    prepared: &'w Prepared<'w>,
+    at: End,
+    target: IpAddr,
+    sender: IpAddr,
+) -> Option<Step<'w>> {
     let walker = Walker::new(prepared, false);
-    match (target, sender) {
-        (IpAddr::V4(target), IpAddr::V4(sender)) => {
-            let all = walker.answers(at, arp::Question { sender, target })?;
-            Ok(all.iter().any(Option::is_some))
+    let answers = walker.answers_of(at, target, sender).ok()?;
+    let first = walker.silent.borrow().first().cloned();
+    first.filter(|_| !answers)
+}
+
+impl<'w> Walker<'w> {
+    fn answers_of(&self, at: End, target: IpAddr, sender: IpAddr) -> Result<bool, Unknown> {
+        match (target, sender) {
+            (IpAddr::V4(target), IpAddr::V4(sender)) => {
+                let all = self.answers(at, arp::Question { sender, target })?;
+                Ok(all.iter().any(Option::is_some))
+            }
+            (IpAddr::V6(target), sender) => Ok(self.answers_nd(at, sender, target)?.is_some()),
+            _ => Ok(false),
         }
-        (IpAddr::V6(target), sender) => Ok(walker.answers_nd(at, sender, target)?.is_some()),
-        _ => Ok(false),
     }
 }
 

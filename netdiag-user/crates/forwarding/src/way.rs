@@ -6,7 +6,7 @@ use netdiag_model::world::{
     End, Netns, Why,
     device::{Device, Mac, PortState},
     ipvs::VirtualServer,
-    neighbour::Neighbour,
+    neighbour::{FdbEntry, Neighbour},
     route::Route,
     rule::Rule,
     ruleset,
@@ -92,6 +92,8 @@ pub enum Subject<'w> {
     Route(&'w Route),
     Device(&'w Device),
     Neighbour(&'w Neighbour),
+    /// Of a bridge's table: somebody made it, and it chose the port.
+    Forwarding(&'w FdbEntry),
     Filter(Filter<'w>),
     /// Of IPVS.
     Service(&'w VirtualServer),

@@ -29,6 +29,11 @@ pub fn too_big(family: u8, kind: u8, code: u8) -> bool {
     matches!((family, kind, code), (4, 3, 4) | (6, 2, 0))
 }
 
+/// Whether nobody on the last link answered for the address (RFC 1812, 4.3.2.7; RFC 4443, 3.1).
+pub fn is_host_unreachable(family: u8, kind: u8, code: u8) -> bool {
+    matches!((family, kind, code), (4, 3, 1) | (6, 1, 3))
+}
+
 /// Whether it was to be handed on no more often: who looks for a way sends it so.
 pub fn expired(family: u8, kind: u8, code: u8) -> bool {
     matches!((family, kind, code), (4, 11, 0) | (6, 3, 0))

@@ -458,6 +458,7 @@ fn subject(subject: Subject<'_>) -> String {
         Subject::Filter(filter) => told::filter_of(filter),
         Subject::Service(server) => format!("virtual server {}", server.wanted),
         Subject::Neighbour(neighbour) => format!("neighbour {neighbour:?}"),
+        Subject::Forwarding(entry) => format!("forwarding entry {entry:?}"),
         Subject::Setting(name, device) => {
             format!(
                 "{name} {}",

@@ -50,6 +50,7 @@ pub fn by(step: &Step<'_>) -> Option<String> {
         Subject::Filter(filter) => Some(filter_of(filter)),
         Subject::Service(server) => Some(format!("virtual server {}", server.wanted)),
         Subject::Neighbour(neighbour) => Some(format!("neighbour {}", neighbour.address)),
+        Subject::Forwarding(entry) => Some(format!("forwarding entry {:?}", entry.mac)),
         Subject::Setting(name, _) => Some(format!("sysctl {name}")),
         Subject::Device(device) if matches!(step.does, Does::Refuses(_)) => {
             Some(device.name.clone())

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use netdiag_common::{flow::FlowKey, hop::TRACKED};
 
 use super::{
+    connection_groups::Connection,
     facts::{Facts, Loss},
     journey::Journey,
 };
@@ -82,6 +83,20 @@ impl Legs {
         self.sent_on
             .iter()
             .map(|(asked, (leg, by))| (asked, leg, *by))
+    }
+}
+
+impl Connection<'_> {
+    /// Whether nobody translated it on this node. Where both ends are made others no leg may be known, but nothing
+    /// is seen to leave as it came.
+    pub fn goes_as_it_is(&self, facts: &Facts<'_>) -> bool {
+        let (flow, legs) = (&self.flow, facts.legs());
+        let joined = self.became.is_some() || legs.pair(flow).is_some();
+        let led_on = || {
+            let (_, server) = ends(flow);
+            facts.all_watched && !facts.owns(server) && !self.requests.iter().any(|h| h.egress())
+        };
+        !joined && !led_on()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Frames that come to hosts alone that they are not for, and that throw them away: who addressed them so, or led them
 //! there.
+use std::net::IpAddr;
+
 use netdiag_common::flow::FlowKey;
 use netdiag_forwarding::way::{Does, How, Step, Walk};
 
@@ -8,10 +10,14 @@ use super::{
     conversation::{Conversation, Ways, ends, may_be_marked, ways},
     facts::Facts,
 };
-use crate::model::world::{
-    End, Known, Netns, World,
-    device::Mac,
-    neighbour::{FdbEntry, Neighbour, State},
+use crate::model::{
+    address::to_wire,
+    flow::UDP,
+    world::{
+        End, Known, Netns, Stack, World,
+        device::Mac,
+        neighbour::{FdbEntry, Neighbour, State},
+    },
 };
 
 /// By what they came to the wrong host.
@@ -22,6 +28,9 @@ pub enum Misled<'w> {
     /// Their address is right, and a bridge's table, here, has it behind another port.
     Port(Netns, &'w FdbEntry),
 }
+
+/// A port that whoever is asked throws away what comes to (RFC 863).
+const DISCARD: u16 = 9;
 
 /// A frame as it was sent: where, and to whom.
 type Sent = (End, Mac);
@@ -59,6 +68,42 @@ impl Facts<'_> {
             let one = led.next().flatten()?;
             led.all(|other| other == Some(one)).then_some(one)
         })
+    }
+
+    /// What misleads the answers of whoever has an address to who asks for it on its link. ARP's go to the link-layer
+    /// address that the question has (RFC 826), neighbour discovery's by what is known of who asked (RFC 4861, 7.2.4).
+    pub fn answers_misled(&self, address: IpAddr, asker: IpAddr) -> Option<Misled<'_>> {
+        let answer = FlowKey {
+            source: to_wire(address),
+            destination: to_wire(asker),
+            source_port: DISCARD,
+            destination_port: DISCARD,
+            protocol: UDP,
+            family: if asker.is_ipv6() { 6 } else { 4 },
+            ..FlowKey::EMPTY
+        };
+        self.misled(&answer).filter(|by| match by {
+            Misled::Entry(..) => asker.is_ipv6(),
+            Misled::Port(..) => true,
+        })
+    }
+
+    /// Whether a bridge's entry has an address behind a port where nobody has it, though somebody else does.
+    pub fn is_misplaced(&self, netns: Netns, entry: &FdbEntry) -> bool {
+        let world = self.prepared().world;
+        let index = entry.device;
+        let behind = world.wires.get(&End { netns, index }).map(|end| end.netns);
+        let has = |stack: &Stack| {
+            let devices = stack.devices.some();
+            let mut devices = devices.into_iter().flat_map(|all| all.values());
+            devices.any(|device| device.mac == Some(entry.mac))
+        };
+        let mut owners = world
+            .stacks
+            .iter()
+            .filter(|(_, stack)| has(stack))
+            .peekable();
+        owners.peek().is_some() && owners.all(|(netns, _)| Some(*netns) != behind)
     }
 
     /// Somebody throws it away as another's, and nobody is known to take it: of what is flooded, whoever was not read did

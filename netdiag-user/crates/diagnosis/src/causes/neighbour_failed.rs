@@ -20,7 +20,8 @@
 //! round of solicitations. On a VXLAN device: drops in `vxlan_xmit` (NO_TX_TARGET, NOT_SPECIFIED on older
 //! kernels), which mean a missing FDB entry. OTHERHOST for packets that are in the right namespace, if
 //! the neighbour table has a permanent entry for them, or if they come out of a tunnel device for a pod
-//! of this node. NEIGH_FAILED in a pod for packets to its gateway, and drops of ARP on its link.
+//! of this node. NEIGH_FAILED in a pod for packets to its gateway, and drops of ARP on its link; where this node is the
+//! gateway, and answers neighbour discovery by a permanent entry of the pod that is wrong, that entry is named.
 //! Configured: `proxy_arp` of that link, neighbour table and FDB.
 //!
 //! # Look-alikes

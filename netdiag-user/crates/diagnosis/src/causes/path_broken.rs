@@ -29,13 +29,20 @@
 //! answered so, and this node, as computed, does not answer who asks on that link for the sender. The same of what leaves by a
 //! link for an address of this very node: who sits on a link of it (macvlan, ipvlan) does not reach the host below.
 //!
-//! Observed of frames: all of them come to somebody whom they are not for. Configured: the entry of the bridge's table that
+//! Observed of frames: all of them come to somebody whom they are not for, or go back to the bridge's port that they came in
+//! by; of a pod whose gateway does not answer: as computed, the answers do. Configured: the entry of the bridge's table that
 //! leads them there.
 //!
 //! Observed of what is of a connection and goes as it was sent, though the rules, as computed, translate whoever begins such a
 //! one: connection tracking has let go of it, or an entry of it is older than the rules; it ends at this node, on a link where
 //! nobody has that address, or out there. So are answers that reach a pod untranslated, and connections that an entry still
-//! leads to somebody who is gone.
+//! leads to somebody who is gone, here or beyond, though the rules lead new ones to others.
+//!
+//! Observed of connections of others: this node leads them on to a host beyond, out by the link that they came in by, with
+//! their own source, and nobody who is led so is answered: the answers go past this node.
+//!
+//! Observed of a tunnel: nothing comes in from behind a next hop. Configured: its entry leads to the same node as that of
+//! another next hop.
 //!
 //! Observed of large segments: three connections to one address that open and repeat them, while none as large is acknowledged
 //! there, and nobody tells of a smaller MTU.
@@ -44,6 +51,9 @@
 //! seconds, nobody says here that he has it, and nothing comes for it. Configured: this node has it on no link, and its rules
 //! lead it to pods. Whoever announced a load balancer's address there may be gone; another node's answer is not seen here, so
 //! that it is told as info.
+//!
+//! The same of an address that the very link has where it is asked for. Configured: as computed, this node keeps silent
+//! (`arp_ignore`, `arp_filter`, a link without ARP).
 //!
 //! Observed of what left by another uplink: the question at the one, the answer at the other, at least three questions
 //! over three seconds, and nobody who was answered so went on.
@@ -65,15 +75,17 @@
 mod forgotten;
 #[cfg(test)]
 mod leading;
+mod led_past;
 mod narrow;
 mod old_entry;
+mod one_vtep;
+mod own_not_answered;
 mod own_remote;
 mod silent;
 mod turned;
 mod unlike;
 mod vip_not_answered;
-
-pub use vip_not_answered::wants;
+mod wanted;
 
 use netdiag_lang::{mark, t};
 
@@ -121,11 +133,15 @@ pub fn evaluate(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &mut Vec<F
     findings.extend(ended.map(|(told, patterns)| finding(facts, told, &patterns)));
     // What one of them tells is not told by those after it.
     type Rest = fn(&Facts<'_>, &Symptoms<'_>, &[Finding]) -> Vec<Finding>;
-    const RESTS: [Rest; 6] = [
+    const RESTS: [Rest; 10] = [
+        own_not_answered::evaluate,
         silent::evaluate,
+        old_entry::beyond,
+        led_past::evaluate,
         turned::evaluate,
         unlike::evaluate,
         own_remote::evaluate,
+        one_vtep::evaluate,
         narrow::evaluate,
         vip_not_answered::evaluate,
     ];
@@ -133,6 +149,12 @@ pub fn evaluate(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &mut Vec<F
         let told = rest(facts, symptoms, findings);
         findings.extend(told);
     }
+}
+
+/// What tells of addresses that somebody asks for in vain.
+pub fn wants(facts: &Facts<'_>) -> impl Iterator<Item = Want> {
+    let own = own_not_answered::wants(facts);
+    own.into_iter().chain(vip_not_answered::wants(facts))
 }
 
 /// What the state would tell of the rest of them, where it is not there yet.

@@ -2,21 +2,39 @@
 use netdiag_common::flow::FlowKey;
 use netdiag_lang::t;
 
-use super::dead_end::Told;
+use super::{dead_end::Told, pod_gateway_silent};
 use crate::{
     model::{
         address::mac,
         verdict::{Evidence, EvidenceKind, Fix, Origin, Subject},
+        world::{Netns, neighbour::FdbEntry},
     },
-    pipeline::{facts::Facts, misled::Misled},
+    pipeline::{
+        facts::{Facts, Loss},
+        misled::Misled,
+    },
     shell,
 };
 
 /// What leads all packets of a flow to a host that they are not for, where that is a bridge's table here.
 pub fn told(facts: &Facts<'_>, flow: &FlowKey) -> Option<Told> {
-    let Misled::Port(netns, entry) = facts.misled(flow)? else {
-        return None;
-    };
+    match facts.misled(flow)? {
+        Misled::Port(netns, entry) => by_port(facts, netns, entry),
+        Misled::Entry(..) => None,
+    }
+}
+
+/// The same of the answers of a pod's gateway, without which a packet died in the pod.
+pub fn of_gateway(facts: &Facts<'_>, loss: &Loss) -> Option<Told> {
+    let (gateway, asker) = pod_gateway_silent::asked(facts, loss)?;
+    match facts.answers_misled(gateway, asker)? {
+        Misled::Port(netns, entry) => by_port(facts, netns, entry),
+        Misled::Entry(..) => None,
+    }
+}
+
+/// A bridge's entry that somebody made.
+pub fn by_port(facts: &Facts<'_>, netns: Netns, entry: &FdbEntry) -> Option<Told> {
     let stack = facts.gathered.stack(netns)?;
     let port = &stack.device(entry.device)?.name;
     let whose = mac(&entry.mac.0);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use netdiag_forwarding::way::{self, Does, How, Station, Step};
 use netdiag_lang::t;
 
-use super::pod_default;
+use super::{astray, pod_default};
 use crate::{
     model::{
         address::Prefix,
@@ -54,7 +54,11 @@ struct At<'f, 'a> {
 
 /// The step at which the ways of such packets end.
 pub fn of_loss(facts: &Facts<'_>, loss: &Loss) -> Option<Told> {
-    told(facts, &facts.dead_end(loss)?)
+    let ended = facts.dead_end(loss);
+    ended.map_or_else(
+        || astray::of_gateway(facts, loss),
+        |step| told(facts, &step),
+    )
 }
 
 /// What is said of one.
@@ -83,7 +87,7 @@ pub fn told(facts: &Facts<'_>, step: &Step<'_>) -> Option<Told> {
         return plainer;
     }
     let Some(by) = step.by else {
-        // What dies in the node's own namespace for want of a route is seen to, and has a name of its own.
+        // What dies in the node's own namespace without a route is seen to, and has a name of its own.
         return (how == How::NoRoute && !at.is_here()).then(|| at.leads_nowhere());
     };
     match by {
@@ -91,6 +95,12 @@ pub fn told(facts: &Facts<'_>, step: &Step<'_>) -> Option<Told> {
         way::Subject::Route(route) => Some(at.route(route)),
         way::Subject::Device(device) => at.device(device),
         way::Subject::Setting(name, device) => Some(at.setting(name, device)),
+        way::Subject::Forwarding(entry) if facts.is_misplaced(step.netns, entry) => {
+            astray::by_port(facts, step.netns, entry)
+        }
+        way::Subject::Forwarding(entry) => {
+            at.device(facts.gathered.stack(step.netns)?.device(entry.device)?)
+        }
         way::Subject::Neighbour(_) | way::Subject::Filter(_) | way::Subject::Service(_) => None,
     }
 }

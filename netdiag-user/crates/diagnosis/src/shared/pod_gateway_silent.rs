@@ -13,7 +13,7 @@ use netdiag_lang::t;
 use super::{
     dead_end, forwarding,
     losses::{self, DropGroup},
-    next_hop, restoring,
+    next_hop, restoring, wrong_neighbour_entry,
 };
 use crate::{
     model::{
@@ -113,17 +113,25 @@ pub fn evaluate(facts: &Facts<'_>, cause: &str, fault: Fault) -> Option<Finding>
 
 /// Whether nothing here says why its gateway does not answer.
 pub fn is_unexplained(facts: &Facts<'_>, loss: &Loss) -> bool {
-    let silent = silent(facts, loss);
-    silent.is_some_and(|silent| matches!(why(facts, &silent), Why::Unknown))
+    asked(facts, loss).is_some()
 }
 
-/// Whether the question is seen to end at a step, or that is still being looked for.
+/// The gateway that should answer a pod, as far as anybody here can tell, and the pod's address.
+pub fn asked(facts: &Facts<'_>, loss: &Loss) -> Option<(IpAddr, IpAddr)> {
+    let silent = silent(facts, loss)?;
+    let unexplained = matches!(why(facts, &silent), Why::Unknown);
+    unexplained.then_some((silent.gateway, silent.source))
+}
+
+/// Whether the question or its answer is seen to end at a step, or that is still being looked for.
 fn is_told_elsewhere(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let open = || {
         let state = facts.gathered.answer(&Want::Stack(facts.node.netns));
         state == Answer::Outstanding
     };
-    let ends = |l: &&Loss| dead_end::of_loss(facts, l).is_some();
+    let ends = |l: &&Loss| {
+        dead_end::of_loss(facts, l).is_some() || wrong_neighbour_entry::is_gateways(facts, l)
+    };
     let mut losses = pattern.losses.iter().copied();
     losses.clone().any(|l| is_unexplained(facts, l)) && (open() || losses.any(|l| ends(&l)))
 }

@@ -4,13 +4,13 @@
 //! but for packets whose own destination, or the router they were meant for, drops them so. A tunnel
 //! device carries what a peer addresses to it: what it drops so for this node's own pods, the peer's
 //! entry of the device's address sent astray.
-use std::net::IpAddr;
+use std::{cell::RefCell, collections::BTreeMap, net::IpAddr};
 
 use netdiag_lang::t;
 
 use super::{
     losses::{self, DropGroup, PATTERN},
-    overlay,
+    overlay, pod_gateway_silent,
 };
 use crate::{
     model::{
@@ -47,7 +47,19 @@ enum Holder<'a> {
 }
 
 pub fn evaluate(facts: &Facts<'_>, cause: &str) -> Option<Finding> {
-    let patterns = patterns(facts);
+    // Each gateway's way to each pod is walked once.
+    let known = RefCell::new(BTreeMap::new());
+    let for_gateway = |l: &Loss| {
+        let asked = pod_gateway_silent::asked(facts, l);
+        let of = |asked| {
+            *known
+                .borrow_mut()
+                .entry(asked)
+                .or_insert_with(|| is_gateways(facts, l))
+        };
+        asked.is_some_and(of)
+    };
+    let patterns = losses::patterns(facts, |l| is_theirs(facts, l) || for_gateway(l));
     let held = |p: &DropGroup<'_>| {
         let patience = match holder(facts, p) {
             Some(Holder::Node(_) | Holder::Peer(_) | Holder::Pod(_, Some(_))) => PERMANENT_NS,
@@ -56,7 +68,8 @@ pub fn evaluate(facts: &Facts<'_>, cause: &str) -> Option<Finding> {
         };
         p.last().saturating_sub(p.first()) >= patience
     };
-    let patterns: Vec<_> = patterns.into_iter().filter(held).collect();
+    let many = |p: &DropGroup<'_>| p.packets() >= PATTERN;
+    let patterns: Vec<_> = patterns.into_iter().filter(many).filter(held).collect();
     let worst = patterns.first()?;
     let holder = holder(facts, worst)?;
     let summary = t!(
@@ -78,9 +91,29 @@ pub fn evaluate(facts: &Facts<'_>, cause: &str) -> Option<Finding> {
 
 /// Packets that those whom they are for drop as somebody else's.
 pub fn patterns<'a>(facts: &'a Facts<'_>) -> Vec<DropGroup<'a>> {
-    let mut all = losses::patterns(facts, |l| l.reason == REASON && is_astray(facts, l));
+    let mut all = losses::patterns(facts, |l| is_theirs(facts, l));
     all.retain(|p| p.packets() >= PATTERN);
     all
+}
+
+fn is_theirs(facts: &Facts<'_>, loss: &Loss) -> bool {
+    loss.reason == REASON && is_astray(facts, loss)
+}
+
+/// Whether it died in a pod whose gateway, this node, answers to whom its own entry of the pod names.
+pub fn is_gateways(facts: &Facts<'_>, loss: &Loss) -> bool {
+    gateways(facts, loss).is_some()
+}
+
+/// This node's entry of the pod in which it died.
+fn gateways<'a>(facts: &Facts<'a>, loss: &Loss) -> Option<&'a Neighbour> {
+    let (gateway, asker) = pod_gateway_silent::asked(facts, loss)?;
+    let Misled::Entry(netns, entry) = facts.answers_misled(gateway, asker)? else {
+        return None;
+    };
+    let mut own = facts.node.neighbours.iter();
+    let here = netns == facts.node.netns;
+    own.find(|n| here && n.ifindex == entry.device && n.address == entry.address)
 }
 
 fn is_astray(facts: &Facts<'_>, loss: &Loss) -> bool {
@@ -157,6 +190,9 @@ fn bridge<'a>(facts: &Facts<'a>, side: &PodSide) -> Option<&'a Link> {
 /// A pod on the same link, or the node, which learned nothing where its entry is permanent.
 fn holder<'a>(facts: &Facts<'a>, pattern: &DropGroup<'_>) -> Option<Holder<'a>> {
     let loss = pattern.losses.first()?;
+    if let Some(entry) = gateways(facts, loss) {
+        return Some(Holder::Node(entry));
+    }
     if let Some(link) = tunnel(facts, loss) {
         return Some(Holder::Peer(link));
     }

@@ -148,6 +148,26 @@ pub fn uncomputed(facts: &Facts<'_>, symptom: &Symptom) -> Option<String> {
 
 /// Who answers with an error, and which.
 pub fn refusal(facts: &Facts<'_>, symptom: &Symptom) -> Option<String> {
+    let (key, said) = error(facts, symptom)?;
+    Some(t!("{} answers \"{said}\"", from_wire(key.sender)))
+}
+
+/// Whether somebody of the very network that this node's route leads to says that nobody there has the address.
+pub fn is_missing_there(facts: &Facts<'_>, symptom: &Symptom) -> bool {
+    let far = symptom.far();
+    let told = error(facts, symptom)
+        .filter(|(key, _)| icmp::is_host_unreachable(key.about.family, key.kind, key.code));
+    let Some((key, _)) = told else { return false };
+    let sender = from_wire(key.sender);
+    let route = facts.way(&facts.from_node(far));
+    let there = route.is_some_and(|route| {
+        let network = route.destination;
+        network.length > 0 && network.contains(sender)
+    });
+    there && !facts.owns(sender)
+}
+
+fn error<'a>(facts: &'a Facts<'_>, symptom: &Symptom) -> Option<(&'a IcmpErrorKey, String)> {
     let about = |key: &IcmpErrorKey| {
         let (source, destination) = ends(&key.about);
         let server = symptom.servers().any(|s| s == destination);
@@ -159,6 +179,6 @@ pub fn refusal(facts: &Facts<'_>, symptom: &Symptom) -> Option<String> {
         let number = (key.about.family, key.kind, key.code);
         let said = icmp::name(number.0, number.1, number.2);
         let told = about(key) && !icmp::too_big(number.0, number.1, number.2);
-        told.then(|| t!("{} answers \"{said}\"", from_wire(key.sender)))
+        told.then_some((key, said))
     })
 }

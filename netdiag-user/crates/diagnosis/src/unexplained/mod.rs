@@ -90,6 +90,11 @@ impl Symptoms<'_> {
         self.ours().filter(|c| !explained(facts, c, findings))
     }
 
+    /// What left this node, and that no finding tells.
+    pub fn left(&self, facts: &Facts<'_>, findings: &[Finding]) -> impl Iterator<Item = &Symptom> {
+        self.untold(facts, findings).filter(|c| left(c))
+    }
+
     /// What left otherwise than what others ask there and is answered, and that no finding tells.
     pub fn unlike<'f>(
         &self,
@@ -156,7 +161,11 @@ pub fn wants(facts: &Facts<'_>, symptoms: &Symptoms<'_>) -> Vec<Want> {
     let inside = all.iter().filter(|c| !c.is_dropped() && !left(c));
     let clients: BTreeSet<IpAddr> = inside.map(|c| c.client).collect();
     let tracked = clients.into_iter().take(NAMED).map(Want::Tracked);
-    let stacks = all.iter().filter(|c| !c.is_dropped() && !left(c));
+    // And of what the node led on, whether the rules still do.
+    let led = |c: &Symptom| c.leg.is_some_and(|leg| flow::ends(&leg).1 != c.server);
+    let stacks = all
+        .iter()
+        .filter(|c| !c.is_dropped() && (!left(c) || led(c)));
     let stacks: BTreeSet<_> = stacks.take(NAMED).flat_map(|c| whose(facts, c)).collect();
     let elsewhere = all.iter().filter(|c| !facts.owns(c.client));
     let own = elsewhere.map(|c| ((c.server, c.port), c.protocol));
@@ -198,10 +207,12 @@ struct Known<'f, 'a> {
 
 /// Where sizes decide, this node's own MTU may be the wrong one.
 fn is_ours(known: &Known<'_, '_>, symptom: &Symptom) -> bool {
+    // Who has that network says that nobody in it has the address.
+    let missing = || clues::is_missing_there(known.facts, symptom);
     !left(symptom)
         || known.ways.doubtful(symptom)
         || clues::sizes(known.facts, symptom).is_some()
-        || known.owed.question(symptom).is_some()
+        || known.owed.question(symptom).is_some() && !missing()
 }
 
 /// Whether it went out of this node as far as its hooks see.

@@ -20,6 +20,7 @@ use crate::{
         node::{Link, Neighbour, Route, RouteKind},
     },
     pipeline::facts::{Facts, HopFlow},
+    shell,
 };
 
 /// A link and the gateway behind it, and whether it is IPv4: neighbours are found for each family.
@@ -164,7 +165,12 @@ impl<'f, 'a> Ways<'f, 'a> {
         let (oif, gateway, _) = self.by(symptom)?;
         let entry = self.by_hand(oif, gateway.unwrap_or(far))?;
         let lladdr = mac(entry.lladdr.as_deref()?);
-        Some(t!("its neighbour entry is permanent: {lladdr}"))
+        let link = self.facts.node.link_name(oif);
+        let delete = shell!("ip neighbour del {} dev {}", entry.address, link);
+        let delete = delete.told_or("ip neighbour del");
+        Some(t!(
+            "its neighbour entry is permanent: {lladdr}; {delete} lets this node ask whose it is"
+        ))
     }
 
     /// `192.0.2.254 (eth0)`

@@ -211,8 +211,8 @@ fn silent<'a>(
     (asks && again).then_some(silent)
 }
 
-/// Those that were translated to somebody who took none of the tries that worked, or that died with the
-/// node's own address.
+/// Those that were translated to somebody who took none of the tries that worked, that left as they are though
+/// all that worked were translated, or that died with the node's own address.
 fn behind_a_dead_one<'a, 'f>(
     facts: &Facts<'_>,
     silent: Rc<[Connection<'a>]>,
@@ -230,11 +230,22 @@ where
         let out = way_out(facts, t).filter(|_| !outs.is_empty());
         out.is_some_and(|out| !outs.contains(&out))
     };
+    // An entry from before the rules leads its datagrams past them.
+    let as_it_is = |t: &Connection<'_>| {
+        let server = (ends(&t.flow).1, t.flow.destination_port);
+        let led_on = || published::is_led_on(facts, server, t.flow.protocol);
+        left_as_it_is(t) && worked.iter().all(|t| !t.goes_as_it_is(facts)) && led_on()
+    };
     let dead = |t: &&Connection<'_>| match backend(t) {
         Some(backend) => !alive.contains(&backend) || by_another(t),
-        None => died_as_the_nodes(facts, t) || by_another(t),
+        None => died_as_the_nodes(facts, t) || by_another(t) || as_it_is(t),
     };
     silent.iter().filter(dead).cloned().collect()
+}
+
+fn left_as_it_is(tried: &Connection<'_>) -> bool {
+    let mut hops = tried.requests.iter();
+    hops.any(|h| h.egress() && h.role == Some(Role::Uplink))
 }
 
 /// The uplink by which it left, as itself or as what this node made of it.
@@ -257,11 +268,7 @@ fn died_as_the_nodes(facts: &Facts<'_>, tried: &Connection<'_>) -> bool {
         let node = meets && to(l.flow()) == to(&tried.flow) && facts.owns(source);
         node && !l.harmless && drops::on_the_way(&l.reason)
     };
-    let left = tried
-        .requests
-        .iter()
-        .any(|h| h.egress() && h.role == Some(Role::Uplink));
-    !left && facts.losses.iter().any(|l| own(&l))
+    !left_as_it_is(tried) && facts.losses.iter().any(|l| own(&l))
 }
 
 /// Two SYNs so far apart are not the first ones: the run began in the middle of it.

@@ -21,7 +21,7 @@ use crate::{
     packet::{Frame, Packet, To},
     prepared::Space,
     route::decision::No,
-    way::{How, Station, Unknown, Walk},
+    way::{How, Station, Subject, Unknown, Walk},
 };
 
 /// From then on a bridge takes of tunnels' superpackets what its ports take.
@@ -309,6 +309,10 @@ fn onward<'w>(
             let out = space.device(at)?;
             match stops((own, out), from, frame)? {
                 None => onward.push(Onward::By(out)),
+                Some(How::SamePort) if onward.is_empty() => {
+                    let to = (frame.to, vlan::id(own, frame));
+                    return Ok(Err(back(space, bridge, to, out)?));
+                }
                 Some(how) if onward.is_empty() => return Ok(Err(no(how, out))),
                 Some(_) => {}
             }
@@ -316,6 +320,22 @@ fn onward<'w>(
         None => flood(space, (bridge, own), from, frame, &mut onward)?,
     }
     Ok(Ok(onward))
+}
+
+/// By the entry that has its address behind the port that it came in by, where somebody made that.
+fn back<'w>(
+    space: &'w Space<'w>,
+    bridge: &Device,
+    to: (Mac, u16),
+    out: &'w Device,
+) -> Result<No<'w>, Unknown> {
+    let made = entry(space, bridge, to)?.filter(|entry| entry.device == out.index);
+    let made = made.filter(|entry| entry.is_static || entry.sticky);
+    Ok(No {
+        station: Station::Bridge,
+        how: How::SamePort,
+        by: Some(made.map_or(Subject::Device(out), Subject::Forwarding)),
+    })
 }
 
 /// Nothing where everybody is to have it.

@@ -38,6 +38,9 @@ fn what(world: &World, step: &Step<'_>) -> String {
                 device(neighbour.device)
             )
         }
+        Some(Subject::Forwarding(entry)) => {
+            format!("forwarding entry {} of {}", entry.mac, device(entry.device))
+        }
         Some(Subject::Filter(filter)) => of_filter(filter),
         Some(Subject::Service(server)) => format!("virtual server {}", server.wanted),
         Some(Subject::Setting(name, None)) => name.to_owned(),

@@ -19,7 +19,7 @@ use crate::{
         },
     },
     pipeline::{
-        connection_groups::Outcome,
+        connection_groups::{Connection, Outcome},
         facts::{Facts, HopFlow, Loss},
         owed::Translates,
     },
@@ -341,15 +341,15 @@ fn ended(facts: &Facts<'_>, seen: &Seen<'_>) -> String {
 
 /// What is answered as it is needs no translation, whatever the rules say.
 fn lives_as_it_is(facts: &Facts<'_>, (_, server, port, protocol): &Ends) -> bool {
-    let tries = facts.attempts().iter().flat_map(|all| all.tries.iter());
+    let mut tries = facts.attempts().iter().flat_map(|all| all.tries.iter());
     let same = |flow: &FlowKey| {
         let to = (ends(flow).1, flow.destination_port, flow.protocol);
         to == (*server, *port, *protocol)
     };
-    let legs = facts.legs();
-    let plain = |flow: &FlowKey| legs.translated(flow).is_none() && legs.origin(flow).is_none();
-    let mut as_it_is = tries.filter(|t| same(&t.flow) && t.became.is_none() && plain(&t.flow));
-    as_it_is.any(|tried| tried.outcome == Outcome::Accepted)
+    let lives = |tried: &Connection<'_>| {
+        same(&tried.flow) && tried.outcome == Outcome::Accepted && tried.goes_as_it_is(facts)
+    };
+    tries.any(lives)
 }
 
 #[cfg(test)]

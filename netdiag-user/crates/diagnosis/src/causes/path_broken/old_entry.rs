@@ -5,16 +5,18 @@ use std::net::IpAddr;
 use netdiag_common::flow::FlowKey;
 use netdiag_lang::t;
 
-use super::{ID, forgotten::family};
+use super::{ID, conversations, forgotten::family};
 use crate::{
     model::{
         address::endpoint,
         flow::{TCP, ends, protocol},
-        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Severity, Subject},
+        total::Total,
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity, Subject},
     },
     pipeline::facts::{Facts, Loss},
     shared::losses::{self, DropGroup, PATTERN},
     shell,
+    unexplained::{Symptoms, grouped},
 };
 
 /// Groups of a reading that are looked at, the busiest first.
@@ -25,6 +27,7 @@ const SPAN_NS: u64 = 2_000_000_000;
 const SYN: u32 = 2;
 const RST: u32 = 4;
 
+/// Of those that this node drops.
 pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
     let lasts =
         |p: &DropGroup<'_>| p.packets() >= PATTERN && p.last().saturating_sub(p.first()) >= SPAN_NS;
@@ -44,55 +47,110 @@ fn asked(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Option<FlowKey> {
     origins.find_map(|l| Some(facts.legs().origin(l.flow())?.0))
 }
 
+/// Of those that leave this node for whoever was there.
+pub fn beyond(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &[Finding]) -> Vec<Finding> {
+    let left = symptoms.left(facts, findings);
+    let led = left.filter(|symptom| symptom.asked > 0 && !symptom.answers);
+    let old = led.take(MOST).filter_map(|symptom| {
+        let (asked, _) = facts.legs().origin(&symptom.leg?)?;
+        Some((Old::of(facts, asked, symptom.far())?, symptom))
+    });
+    let all = grouped(old).into_iter();
+    all.map(|(old, all)| {
+        let packets = all.iter().map(|symptom| symptom.asked).total();
+        let (severity, confidence) = (Severity::Warning, Confidence::Suspected);
+        let mut finding = Finding::new(ID, severity, confidence, old.summary(packets));
+        conversations(facts, &mut finding, &all);
+        old.tell(&mut finding);
+        finding
+    })
+    .collect()
+}
+
 /// The rules lead whoever begins to others alone.
 fn led_to_nobody(facts: &Facts<'_>, pattern: DropGroup<'_>) -> Option<Finding> {
-    let asked = asked(facts, &pattern)?;
-    let (_, server) = ends(&asked);
-    let (gone, port) = (pattern.destination, asked.destination_port);
-    let led = facts.led_to(&asked)?;
-    if server == gone || led.contains(&gone) || led.contains(&server) {
-        return None;
-    }
-    let now: Vec<String> = led.iter().map(IpAddr::to_string).collect();
-    let now = now.join(t!(", "));
-    let what = format!("{} {}", protocol(pattern.protocol), endpoint(server, port));
-    let packets = pattern.packets();
-    let summary = t!(
-        "connection tracking still leads connections to {what} to {gone}, who does not answer, though the rules lead new ones to {now}: {packets} packets, none got through"
-    );
+    let old = Old::of(facts, asked(facts, &pattern)?, pattern.destination)?;
+    let summary = old.summary(pattern.packets());
     let patterns = [pattern];
     let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
-    let text = t!("as the rules are, whoever begins with {what} is led to {now}");
-    let mut line = Evidence::new(EvidenceKind::Rule, Origin::Configured, text);
-    let word = protocol(asked.protocol);
-    line.confirm = Some(shell!(
-        "conntrack -L -f {} -p {} --orig-dst {} --reply-src {}",
-        family(server),
-        word,
-        server,
-        gone
-    ));
-    finding.evidence.push(line);
-    let subject = Subject::Backend { address: gone };
-    let because = t!("connection tracking still leads connections to {gone}");
-    finding.ties.blame(subject.clone(), because);
-    finding.blames(subject);
-    let delete = shell!(
-        "conntrack -D -f {} -p {} --orig-dst {} --orig-port-dst {} --reply-src {}",
-        family(server),
-        word,
-        server,
-        port,
-        gone
-    );
-    finding.fix = Fix {
-        summary: t!(
-            "delete these entries, or let the clients open new connections: nothing takes an entry away while its client goes on sending"
-        )
-        .into(),
-        commands: vec![delete],
-    };
+    old.tell(&mut finding);
     Some(finding)
+}
+
+/// What entries still lead to somebody, and the rules to others.
+#[derive(PartialEq)]
+struct Old {
+    server: (IpAddr, u16),
+    protocol: u8,
+    gone: IpAddr,
+    now: Vec<IpAddr>,
+}
+
+impl Old {
+    fn of(facts: &Facts<'_>, asked: FlowKey, gone: IpAddr) -> Option<Self> {
+        let (_, server) = ends(&asked);
+        let led = facts.led_to(&asked)?;
+        let others = server != gone && !led.contains(&gone) && !led.contains(&server);
+        let others = others && !led.is_empty();
+        others.then_some(Self {
+            server: (server, asked.destination_port),
+            protocol: asked.protocol,
+            gone,
+            now: led.into_iter().collect(),
+        })
+    }
+
+    fn what(&self) -> String {
+        let (server, port) = self.server;
+        format!("{} {}", protocol(self.protocol), endpoint(server, port))
+    }
+
+    fn now(&self) -> String {
+        let now: Vec<String> = self.now.iter().map(IpAddr::to_string).collect();
+        now.join(t!(", "))
+    }
+
+    fn summary(&self, packets: u64) -> String {
+        let (what, gone, now) = (self.what(), self.gone, self.now());
+        t!(
+            "connection tracking still leads connections to {what} to {gone}, who does not answer, though the rules lead new ones to {now}: {packets} packets, none got through"
+        )
+    }
+
+    fn tell(&self, finding: &mut Finding) {
+        let (what, gone, now) = (self.what(), self.gone, self.now());
+        let (server, port) = self.server;
+        let text = t!("as the rules are, whoever begins with {what} is led to {now}");
+        let mut line = Evidence::new(EvidenceKind::Rule, Origin::Configured, text);
+        let word = protocol(self.protocol);
+        line.confirm = Some(shell!(
+            "conntrack -L -f {} -p {} --orig-dst {} --reply-src {}",
+            family(server),
+            word,
+            server,
+            gone
+        ));
+        finding.evidence.push(line);
+        let subject = Subject::Backend { address: gone };
+        let because = t!("connection tracking still leads connections to {gone}");
+        finding.ties.blame(subject.clone(), because);
+        finding.blames(subject);
+        let delete = shell!(
+            "conntrack -D -f {} -p {} --orig-dst {} --orig-port-dst {} --reply-src {}",
+            family(server),
+            word,
+            server,
+            port,
+            gone
+        );
+        finding.fix = Fix {
+            summary: t!(
+                "delete these entries, or let the clients open new connections: nothing takes an entry away while its client goes on sending"
+            )
+            .into(),
+            commands: vec![delete],
+        };
+    }
 }
 
 /// A segment of a server's own, which the client knows by another address.

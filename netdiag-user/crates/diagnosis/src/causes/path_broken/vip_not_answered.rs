@@ -6,13 +6,16 @@ mod tests;
 
 use std::net::IpAddr;
 
-use netdiag_common::claim::{NeighbourAnnouncement, NeighbourAnnouncementKey};
+use netdiag_common::claim::NeighbourAnnouncementKey;
 use netdiag_lang::t;
 
-use super::ID;
+use super::{
+    ID,
+    wanted::{RARELY_NS, SPAN_NS, Wanted, asked_in_vain},
+};
 use crate::{
     model::{
-        address::{endpoint, from_wire, mac},
+        address::{endpoint, from_wire},
         flow::{ends, protocol},
         gather::Want,
         roles::Role,
@@ -27,20 +30,6 @@ use crate::{
     unexplained::Symptoms,
 };
 
-/// Questions of one asker, and in all that nobody else came between.
-const REPEATS: u64 = 4;
-const QUESTIONS: u64 = 5;
-const SPAN_NS: u64 = 3_000_000_000;
-/// Who has an answer asks again after half a minute at the earliest, who has none each second.
-const RARELY_NS: u64 = 5_000_000_000;
-
-/// An address that is asked for again and again.
-struct Wanted {
-    address: IpAddr,
-    ifindex: u32,
-    questions: NeighbourAnnouncement,
-}
-
 /// The rules tell whether the node has anything to do with it.
 pub fn wants(facts: &Facts<'_>) -> Option<Want> {
     (!wanted(facts).is_empty()).then_some(Want::Services)
@@ -51,48 +40,18 @@ pub fn evaluate(facts: &Facts<'_>, _: &Symptoms<'_>, _: &[Finding]) -> Vec<Findi
     all.filter_map(|wanted| wanted.finding(facts)).collect()
 }
 
-/// Each once, by the link that it is asked for on most often.
+/// Those that are not the node's own, and that nobody is seen to answer for.
 fn wanted(facts: &Facts<'_>) -> Vec<Wanted> {
-    let asked = facts.neighbour_questions.iter();
-    let mut all: Vec<Wanted> = asked.filter_map(|row| Wanted::of(facts, row)).collect();
-    all.sort_by_key(|one| (one.address, std::cmp::Reverse(one.count())));
+    let mut all = asked_in_vain(facts);
     all.dedup_by_key(|one| one.address);
+    all.retain(|wanted| {
+        let others = !facts.owns(wanted.address);
+        others && !wanted.is_answered(facts) && !wanted.comes_here(facts)
+    });
     all
 }
 
 impl Wanted {
-    fn of(
-        facts: &Facts<'_>,
-        (key, questions): &(NeighbourAnnouncementKey, NeighbourAnnouncement),
-    ) -> Option<Self> {
-        let wanted = Self {
-            address: from_wire(key.address),
-            ifindex: key.ifindex,
-            questions: *questions,
-        };
-        let span = questions.last.saturating_sub(questions.first);
-        let count = wanted.count();
-        let often = count >= QUESTIONS && questions.of_one.max(questions.of_other) >= REPEATS;
-        let lasts = span >= SPAN_NS && span <= count.saturating_mul(RARELY_NS);
-        let now = facts.now.saturating_sub(questions.last) <= RARELY_NS;
-        // The node's own, at which it may be set not to answer, is another's to look at.
-        // A pod looks on its own link for what it should send to its gateway.
-        let link = facts.link(key.ifindex);
-        let outside = link.is_some_and(|link| facts.role(link) != Some(Role::Pod));
-        let told = often && lasts && now && outside && !facts.owns(wanted.address);
-        (told && !wanted.is_answered(facts) && !wanted.comes_here(facts)).then_some(wanted)
-    }
-
-    /// Of two askers who take turns the turns: what the other asked before the agent's window is not in it.
-    fn count(&self) -> u64 {
-        let asked = &self.questions;
-        match (asked.changes, asked.latest) {
-            (0, 1) => asked.of_other,
-            (0, _) => asked.of_one,
-            (turns, _) => turns.into(),
-        }
-    }
-
     /// What is for it comes in from outside: somebody here answers, as MetalLB's speaker does. What pods here send to it is led
     /// on whether anybody answers or not.
     fn comes_here(&self, facts: &Facts<'_>) -> bool {
@@ -114,31 +73,13 @@ impl Wanted {
         claims.any(|(key, claim)| same(key) && claim.last + SPAN_NS > self.questions.last)
     }
 
-    /// Who asked last, where the node knows his address.
-    fn asker(&self, facts: &Facts<'_>) -> Option<IpAddr> {
-        let lladdr = self.lladdr();
-        let family = |address: IpAddr| address.is_ipv4() == self.address.is_ipv4();
-        let mut known = facts.node.neighbours.iter();
-        let known = known.find(|n| n.lladdr.as_ref() == Some(&lladdr) && family(n.address))?;
-        Some(known.address)
-    }
-
-    fn lladdr(&self) -> Vec<u8> {
-        let last = match self.questions.latest {
-            1 => self.questions.other,
-            _ => self.questions.one,
-        };
-        last.to_be_bytes()[2..].to_vec()
-    }
-
     fn finding(&self, facts: &Facts<'_>) -> Option<Finding> {
         let known = facts.gathered.services()?;
         let address = self.address;
         let mine = |s: &&Service| s.address == address && !s.rejected && !s.backends.is_empty();
         let service = known.rules.iter().find(mine)?;
         let link = facts.node.link_name(self.ifindex);
-        let asker = self.asker(facts);
-        let who = asker.map_or_else(|| mac(&self.lladdr()), |asker| asker.to_string());
+        let who = self.who(facts);
         let count = self.count();
         let port = || format!("{} {}", protocol(service.protocol), service.port);
         let what = service.name.clone().unwrap_or_else(port);
@@ -146,7 +87,11 @@ impl Wanted {
             "{who} asked {count} times on {link} for {address}, which the rules of this node lead to pods ({what}), and no answer is seen: whether another node answers cannot be seen from here"
         );
         let mut finding = Finding::new(ID, Severity::Info, Confidence::Suspected, summary);
-        finding.evidence = vec![self.asked(&link, &who), led(service), self.not_ours()];
+        finding.evidence = vec![
+            self.line(&link, self.asked(&who)),
+            led(service),
+            self.not_ours(),
+        ];
         finding.blames(Subject::Service {
             name: service.name.clone().unwrap_or_else(|| service.label()),
         });
@@ -170,31 +115,11 @@ impl Wanted {
         Some(finding)
     }
 
-    fn asked(&self, link: &str, who: &str) -> Evidence {
-        let (address, count) = (self.address, self.count());
-        let how = match address {
-            IpAddr::V4(_) => "ARP",
-            IpAddr::V6(_) => t!("neighbour discovery"),
-        };
-        let text = t!(
+    fn asked(&self, who: &str) -> String {
+        let (address, count, how) = (self.address, self.count(), self.how());
+        t!(
             "{who} asks by {how} for {address} again and again, {count} times, and nobody says here that he has it, nor does anything come for it"
-        );
-        let mut line = Evidence::new(EvidenceKind::Neighbour, Origin::Observed, text);
-        line.at = Some(link.to_owned());
-        line.direction = Some("ingress".into());
-        line.packets = Some(count);
-        line.confirm = Some(match address {
-            IpAddr::V4(_) => shell!(
-                "timeout 10 tcpdump -c 5 -lnni {v} arp and host {}",
-                link,
-                address
-            ),
-            IpAddr::V6(_) => shell!(
-                "timeout 10 tcpdump -c 5 -lnni {v} 'icmp6[0] == 135 or icmp6[0] == 136'",
-                link
-            ),
-        });
-        line
+        )
     }
 
     fn not_ours(&self) -> Evidence {

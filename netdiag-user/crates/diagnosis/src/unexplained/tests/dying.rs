@@ -202,3 +202,38 @@ fn a_pods_link_that_is_switched_off_is_named() {
     );
     assert!(look(|_| {}).contains("no cause explains it"));
 }
+
+/// Whoever has the network that this node leads to says that nobody in it has the address.
+#[test]
+fn who_is_missing_in_another_nodes_network_is_not_this_nodes_to_explain() {
+    let told = |sender: [u8; 4], code: u8| {
+        let key = IcmpErrorKey {
+            about: flow(PEER),
+            sender: mapped(sender),
+            ifindex: OVERLAY,
+            direction: INGRESS,
+            kind: 3,
+            code,
+            padding: 0,
+        };
+        let error = IcmpError {
+            first: 9 * SECOND,
+            last: 9 * SECOND,
+            packets: 3,
+            ..IcmpError::default()
+        };
+        let observation = Observation {
+            now: 15 * SECOND,
+            flows: out(PEER),
+            icmp_errors: vec![(key, error)],
+            ..Observation::default()
+        };
+        with_facts(&node(), &observation, |facts| {
+            ours(&Symptoms::of(facts).unexplained(facts, &[]))
+        })
+    };
+    let there = [172, 20, 2, 0];
+    assert!(!told(there, 1), "nobody answers there");
+    assert!(told(there, 13), "somebody there forbids it");
+    assert!(told([192, 0, 2, 254], 1), "of another network");
+}

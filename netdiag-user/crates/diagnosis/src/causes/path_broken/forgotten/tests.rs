@@ -50,6 +50,24 @@ fn datagrams_that_the_rules_would_translate_go_by_an_older_entry() {
     assert_eq!(judged(true, &datagrams(true)), [""; 0], "they are answered");
 }
 
+/// Others ask the same Service and are answered; both their ends are made others, so that no leg is known.
+#[test]
+fn an_older_entry_is_told_beside_others_that_are_translated() {
+    let mut seen = datagrams(false);
+    let mut asked = tcp("172.20.1.5", "10.96.0.10", 53);
+    (asked.protocol, asked.source_port) = (UDP, 50_001);
+    let often = |h: &mut FlowHop| (h.first, h.last, h.packets) = (2, 5_000_000_000, 9);
+    seen.flows.push(at(asked, POD, false, PLAIN, often));
+    seen.flows
+        .push(at(asked.reversed(), POD, true, PLAIN, often));
+    assert_eq!(judged(true, &seen).len(), 1);
+    let as_it_is = at(asked, UPLINK, true, PLAIN, often);
+    seen.flows.push(as_it_is);
+    seen.flows
+        .push(at(asked.reversed(), UPLINK, false, PLAIN, often));
+    assert_eq!(judged(true, &seen), [""; 0], "who goes as it is lives");
+}
+
 /// Segments of an open connection that this node has no socket for; of one that begins.
 fn segments(flags: u32) -> Observation {
     let flow = tcp("172.20.1.5", "192.0.2.1", 443);

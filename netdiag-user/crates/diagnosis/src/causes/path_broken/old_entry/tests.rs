@@ -6,7 +6,7 @@ use crate::{
         gather::{Piece, Tracked, Tuple, Want},
         observation::Observation,
     },
-    testing::{NETNS, POD, POD_NETNS, at, died, ip, tcp, with_gathered},
+    testing::{NETNS, POD, POD_NETNS, UPLINK, at, died, ip, tcp, with_gathered},
 };
 
 const CLIENT: &str = "172.20.1.5";
@@ -75,4 +75,45 @@ fn an_answer_that_comes_as_it_is_was_not_translated_back() {
     assert_eq!(told.len(), 1, "{told:?}");
     let what = "segments of 192.0.2.9 reach 172.20.1.5 as they are, who asked 10.96.7.7:80";
     assert!(told[0].starts_with(what), "{}", told[0]);
+}
+
+/// The pod's connection to a Service is led out to `backend`, which answers nothing.
+fn beyond_here(leads: bool, backend: &str) -> Vec<String> {
+    let asked = tcp(CLIENT, SERVICE, 80);
+    let sent = tcp(CLIENT, backend, 8080);
+    let asks = |h: &mut FlowHop| {
+        (h.first, h.last, h.packets, h.syns) = (1, 5_000_000_000, 5, 5);
+    };
+    let seen = Observation {
+        now: 6_000_000_000,
+        flows: vec![
+            at(asked, POD, false, PLAIN, asks),
+            at(sent, UPLINK, true, PLAIN, asks),
+        ],
+        ..Observation::default()
+    };
+    let client = (CLIENT, asked.source_port);
+    let entry = Tracked {
+        asked: tuple(client, (SERVICE, 80)),
+        answered: tuple((backend, 8080), client),
+    };
+    let (node, stack) = leading_node(leads);
+    let pieces = [
+        (Want::Stack(NETNS), Ok(Piece::Stack(Box::new(stack)))),
+        (Want::Tracked(ip(CLIENT)), Ok(Piece::Tracked(vec![entry]))),
+    ];
+    with_gathered(&node, &seen, pieces, |facts| {
+        let found = beyond(facts, &Symptoms::of(facts), &[]).into_iter();
+        found.map(|f| f.summary).collect()
+    })
+}
+
+#[test]
+fn an_entry_that_leads_beyond_to_who_is_gone_is_told_as_well() {
+    let told = beyond_here(true, "192.0.2.77");
+    assert_eq!(told.len(), 1, "{told:?}");
+    let what = "connection tracking still leads connections to tcp 10.96.7.7:80 to 192.0.2.77";
+    assert!(told[0].starts_with(what), "{}", told[0]);
+    assert_eq!(beyond_here(true, "192.0.2.9"), [""; 0], "as the rules are");
+    assert_eq!(beyond_here(false, "192.0.2.77"), [""; 0]);
 }

@@ -1,3 +1,4 @@
+use netdiag_common::claim::NeighbourAnnouncement;
 use netdiag_common::hop::{FlowHop, FlowHopKey, PLAIN};
 
 use super::*;
