@@ -28,7 +28,7 @@
 //! `conntrack -D -d CLUSTERIP -p udp`.
 use std::{collections::HashSet, net::IpAddr};
 
-use netdiag_common::{dns::PORT, flow::FlowKey};
+use netdiag_common::flow::FlowKey;
 use netdiag_lang::{mark, t};
 
 use super::connection_groups::{self, ConnectionGroup};
@@ -208,12 +208,11 @@ fn lost_beyond(facts: &Facts<'_>, attempts: &ConnectionGroup<'_>) -> Option<Gone
 }
 
 /// Translated here, and never heard of again, though it goes on: a connection ends by itself with its
-/// backend, and many a datagram is one that nobody answers.
+/// backend. Many a datagram is one that nobody answers, but none is to go where no rule leads any more.
 fn silent(facts: &Facts<'_>, attempts: &ConnectionGroup<'_>) -> Option<Gone> {
     let lasts = attempts.last().saturating_sub(attempts.first()) >= SETTLED_NS;
     let goes_on = facts.now.saturating_sub(attempts.last()) < SETTLED_NS;
-    let answered = attempts.protocol == UDP && attempts.port == PORT;
-    if !(lasts && goes_on && answered) {
+    if !(lasts && goes_on && attempts.protocol == UDP) {
         return None;
     }
     let (target, packets) = (attempts.target(), attempts.packets());

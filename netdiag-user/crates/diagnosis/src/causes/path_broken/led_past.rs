@@ -69,17 +69,24 @@ impl<'a> Past<'a> {
         })
     }
 
-    /// Somebody who is led so is answered: the answers do come this way.
+    /// Somebody who is led on so, to this one or another beyond that link, is answered: the answers do come this way.
     fn is_fine_for_others(&self, facts: &Facts<'_>) -> bool {
-        let to = |leg: &FlowKey| (ends(leg).1, leg.destination_port) == self.backend;
+        let by_it = |leg: &FlowKey| {
+            let journey = facts.journeys().get(leg);
+            let mut hops = journey.into_iter().flat_map(|j| j.hops.iter());
+            hops.any(|h| h.egress() && h.key.ifindex == self.link.index)
+        };
         let so = |tried: &Connection<'_>| {
-            let own = |leg: &FlowKey| ends(leg).0 == ends(&tried.flow).0;
-            tried.became.as_ref().is_some_and(|leg| to(leg) && own(leg))
+            let led = |leg: &FlowKey| {
+                let ((source, to), (own, asked)) = (ends(leg), ends(&tried.flow));
+                source == own && to != asked && by_it(leg)
+            };
+            tried.became.as_ref().is_some_and(led)
         };
         let works =
             |tried: &Connection<'_>| matches!(tried.outcome, Outcome::Accepted | Outcome::Refused);
         let mut all = facts.attempts().iter().flat_map(|all| all.tries.iter());
-        all.any(|tried| so(tried) && works(tried))
+        all.any(|tried| works(tried) && so(tried))
     }
 
     fn what(&self) -> String {

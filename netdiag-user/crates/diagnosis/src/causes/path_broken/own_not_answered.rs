@@ -1,9 +1,11 @@
 //! An address that a link of this node has, and that somebody on that link asks for again and again in vain: as configured the
-//! node keeps silent (`arp_ignore`, `arp_filter`, a link without ARP), and nothing that is sent to it comes.
+//! node keeps silent (`arp_ignore`, `arp_filter`, a link without ARP).
 #[cfg(test)]
 mod tests;
 
-use netdiag_forwarding::{keeps_silent, way::Does};
+use std::net::IpAddr;
+
+use netdiag_forwarding::{answers_for, keeps_silent, way::Does};
 use netdiag_lang::t;
 
 use super::{
@@ -12,6 +14,7 @@ use super::{
 };
 use crate::{
     model::{
+        address::from_wire,
         gather::Want,
         node::Link,
         verdict::{Confidence, Finding, Passage, Severity},
@@ -54,6 +57,9 @@ fn told(facts: &Facts<'_>, wanted: &Wanted, holder: &Link) -> Option<Told> {
     let netns = facts.node.netns;
     let index = holder.index;
     let asker = wanted.asker(facts)?;
+    if answers_beside(facts, wanted, asker) {
+        return None;
+    }
     let step = keeps_silent(
         facts.prepared(),
         End { netns, index },
@@ -62,6 +68,25 @@ fn told(facts: &Facts<'_>, wanted: &Wanted, holder: &Link) -> Option<Told> {
     )?;
     let refuses = matches!(step.does, Does::Refuses(_));
     dead_end::told(facts, &step).filter(|_| refuses)
+}
+
+/// Another link hears the same questions, and answers for the address (`arp_filter`).
+fn answers_beside(facts: &Facts<'_>, wanted: &Wanted, asker: IpAddr) -> bool {
+    let netns = facts.node.netns;
+    let rows = facts.neighbour_questions.iter();
+    let same = rows.filter(|(key, _)| from_wire(key.address) == wanted.address);
+    let mut beside = same.filter(|(key, _)| key.ifindex != wanted.ifindex);
+    beside.any(|(key, _)| {
+        let link = facts.link(key.ifindex);
+        let index = link.and_then(|l| l.master).unwrap_or(key.ifindex);
+        let answers = answers_for(
+            facts.prepared(),
+            End { netns, index },
+            wanted.address,
+            asker,
+        );
+        answers == Ok(true)
+    })
 }
 
 fn finding(facts: &Facts<'_>, wanted: &Wanted) -> Option<Finding> {
