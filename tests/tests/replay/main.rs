@@ -1,5 +1,6 @@
 //! Recordings as anybody reads them, on any machine.
 mod help;
+mod incidents;
 mod recorded;
 mod redact;
 mod replayed;
