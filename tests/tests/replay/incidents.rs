@@ -26,7 +26,7 @@ fn each_is_judged_as_before() {
         assert!(size < LARGEST, "{name} has {size} bytes");
         writeln!(text, "{name}{}", told(path)).expect("room");
     }
-    snapshots::compare(Kind::Verdict, "incidents", &text);
+    snapshots::compare(Kind::Incidents, "judged", &text);
 }
 
 fn stem(path: &Path) -> String {

@@ -15,6 +15,8 @@ const SUFFIX: &str = ".snap";
 pub enum Kind {
     /// The JSON verdict of a recording, under the recording's name.
     Verdict,
+    /// What is said of other people's incidents.
+    Incidents,
     /// A verdict for people, at some width.
     Table,
     /// A page of `--help`.
@@ -27,6 +29,7 @@ impl Kind {
     fn folder(self) -> PathBuf {
         match self {
             Self::Verdict => FOLDER.into(),
+            Self::Incidents => Path::new(FOLDER).join("incidents"),
             Self::Table => Path::new(FOLDER).join("tables"),
             Self::Help => Path::new(FOLDER).join("help"),
             Self::Schema => Path::new(FOLDER).join("schemas"),
