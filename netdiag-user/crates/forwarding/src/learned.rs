@@ -144,6 +144,15 @@ impl Learned {
         self.tracked.push((at, of, seen));
     }
 
+    /// Connections that another copy began, of which no answer was seen.
+    pub(crate) fn learn_begun(&mut self, copy: &Self) {
+        let known = self.tracked.len().min(copy.tracked.len());
+        let new = copy.tracked[known..].iter();
+        let begun = new.filter(|one| one.2 == Seen::OneWay && !self.tracked.contains(one));
+        let begun: Vec<_> = begun.copied().collect();
+        self.tracked.extend(begun);
+    }
+
     /// The connection that a packet is of, and whether it is one that answers.
     pub(crate) fn tracked(&self, at: Netns, tuple: &Tuple) -> Option<(Connection, Seen, bool)> {
         let same = |of: &Connection| of.original == *tuple || of.answers == *tuple;

@@ -25,7 +25,7 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 83] = kept![
+pub const KEPT: [Kept; 84] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-bridge-makes-a-tunnels-sum",
     "a-bridge-that-takes-all-forgets-connections",
@@ -41,6 +41,7 @@ pub const KEPT: [Kept; 83] = kept![
     "a-policy-takes-neighbours-questions",
     "a-port-that-the-kernel-chooses",
     "a-question-by-whom-is-given-up-is-lost",
+    "a-second-copy-is-of-the-same-connection",
     "a-size-is-noted-in-the-tunnels-table",
     "a-size-is-noted-without-ports",
     "a-tag-of-the-other-kind-is-among-a-bridges-bytes",

@@ -40,9 +40,13 @@ impl<'w> Walker<'w> {
                 false => self.one_by_one(walk, &each, &all, Vec::new()),
             };
         }
-        let mut copies = Vec::new();
+        let mut copies: Vec<Walk<'w>> = Vec::new();
         for one in all {
             let mut copy = walk.branch();
+            // Whoever gets two of them tracks the second one as a packet of the same connection.
+            for before in &copies {
+                copy.learned.learn_begun(&before.learned);
+            }
             let next = goes(&mut copy, one);
             self.goes_on(&mut copy, next)?;
             copies.push(copy);
