@@ -62,7 +62,10 @@ impl Asks {
 
     /// Whether that part, counted from 0, is held against the source (IPSET_DIM_ONE_SRC and those behind).
     pub fn of_source(&self, part: usize) -> bool {
-        u32::from(self.flags) >> (part + 1) & 1 != 0
+        // A recording may have any number of parts.
+        let bit = u32::try_from(part + 1).ok();
+        let bits = bit.and_then(|bit| self.flags.checked_shr(bit));
+        bits.is_some_and(|bits| bits & 1 != 0)
     }
 
     /// Whether packets of that family may be in it.

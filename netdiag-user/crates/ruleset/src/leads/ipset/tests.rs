@@ -80,6 +80,13 @@ fn what_says_nothing_of_destinations_narrows_none() {
         asked(0, &vips, four).is_empty(),
         "a set of the other family"
     );
+    let strange = Ipset {
+        parts: vec![IpsetPart::Port; 300],
+        ..vips.clone()
+    };
+    let six = Packets::default().of(true).expect("some");
+    assert!(asked(2, &strange, six).is_empty(), "more parts than it has");
+    assert_eq!(asked(2, &strange, Packets::default()).len(), 1);
     let other = Ipset { index: 4, ..vips };
     assert_eq!(
         asked(0, &other, Packets::default()),
