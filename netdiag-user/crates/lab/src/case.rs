@@ -132,6 +132,11 @@ impl Case {
         self.scenarios().find_map(|it| it.no_ipv6)
     }
 
+    /// Why its fault cannot come while it is watched.
+    pub fn no_late(&self) -> Option<&'static str> {
+        self.scenarios().find_map(|it| it.no_late)
+    }
+
     /// The causes that the node must name, and no others.
     pub fn expected(&self, healthy: bool) -> Vec<String> {
         let mut all = Vec::new();
@@ -151,6 +156,15 @@ impl Case {
     /// What is done to the lab when it stands.
     pub fn faults(&self, plan: &Plan) -> Vec<Step> {
         self.each(plan, Scenario::faults)
+    }
+
+    /// What brings the fault over a lab that was built as its healthy twin.
+    pub fn late(&self, plan: &Plan, twin: &Plan) -> Vec<Step> {
+        let there = self.faults(twin);
+        let mut steps = self.each(plan, Scenario::late);
+        let faults = self.faults(plan).into_iter();
+        steps.extend(faults.filter(|step| !there.contains(step)));
+        steps
     }
 
     /// Real programs that run beside the traffic.

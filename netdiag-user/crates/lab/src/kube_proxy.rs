@@ -93,19 +93,44 @@ pub fn sync_by(plan: &Plan, node: &Node, mode: Mode, services: &[Service], polic
         pods,
         services,
     };
+    let (program, arguments) = program(mode, plan.options.ipv6);
     let script = writer.ipvs_script();
-    let (program, arguments, input) = match (mode, plan.options.ipv6) {
-        (Mode::Ipvs, _) => ("sh", vec!["-ec", &script], writer.ipvs()),
-        (Mode::Nftables, _) => ("nft", vec!["-f", "-"], writer.nftables()),
-        (Mode::IptablesLegacy, false) => ("iptables-legacy-restore", vec![], writer.iptables()),
-        (Mode::IptablesLegacy, true) => ("ip6tables-legacy-restore", vec![], writer.iptables()),
-        (Mode::IptablesNft, false) => ("iptables-nft-restore", vec![], writer.iptables()),
-        (Mode::IptablesNft, true) => ("ip6tables-nft-restore", vec![], writer.iptables()),
+    let (arguments, input) = match mode {
+        Mode::Ipvs => ([arguments, &[script.as_str()]].concat(), writer.ipvs()),
+        Mode::Nftables => (arguments.to_vec(), writer.nftables()),
+        Mode::IptablesLegacy | Mode::IptablesNft => (arguments.to_vec(), writer.iptables()),
     };
+    step(node, program, &arguments, input)
+}
+
+/// What `kube-proxy --cleanup` leaves of them.
+pub fn cleanup(plan: &Plan, node: &Node, mode: Mode) -> Step {
+    let ip = if plan.options.ipv6 { "ip6" } else { "ip" };
+    let input = match mode {
+        Mode::Nftables => format!("delete table {ip} kube-proxy\n"),
+        _ => "*filter\nCOMMIT\n*nat\nCOMMIT\n".to_owned(),
+    };
+    let (program, arguments) = program(mode, plan.options.ipv6);
+    step(node, program, arguments, input)
+}
+
+/// What reads such rules.
+fn program(mode: Mode, ipv6: bool) -> (&'static str, &'static [&'static str]) {
+    match (mode, ipv6) {
+        (Mode::Ipvs, _) => ("sh", &["-ec"]),
+        (Mode::Nftables, _) => ("nft", &["-f", "-"]),
+        (Mode::IptablesLegacy, false) => ("iptables-legacy-restore", &[]),
+        (Mode::IptablesLegacy, true) => ("ip6tables-legacy-restore", &[]),
+        (Mode::IptablesNft, false) => ("iptables-nft-restore", &[]),
+        (Mode::IptablesNft, true) => ("ip6tables-nft-restore", &[]),
+    }
+}
+
+fn step(node: &Node, program: &'static str, arguments: &[&str], input: String) -> Step {
     Step::Run {
         netns: node.netns.clone(),
         program,
-        arguments: arguments.into_iter().map(str::to_owned).collect(),
+        arguments: arguments.iter().map(|it| (*it).to_owned()).collect(),
         input,
     }
 }

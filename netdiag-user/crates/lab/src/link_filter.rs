@@ -27,7 +27,7 @@ pub enum At {
 }
 
 /// A program on a link.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkFilter {
     pub netns: String,
     pub device: String,
@@ -120,7 +120,10 @@ impl LinkFilter {
             handle,
         };
         let mut rtnl = Rtnl::new();
-        tc::add_clsact(&mut rtnl, index)?;
+        match tc::add_clsact(&mut rtnl, index) {
+            Err(failure) if failure.is(&[libc::EEXIST]) => {}
+            made => made?,
+        }
         tc::add_filter(&mut rtnl, index, filter, program.as_raw_fd(), self.name)?;
         Ok(())
     }

@@ -19,6 +19,7 @@ use super::incident::{self, Incident};
 use super::judge::{self, judge, named};
 use super::plan::Node;
 use super::state::Options;
+use super::step::Step;
 use super::sys::enter_before_exec;
 use super::traffic::Traffic;
 use crate::model::{path::FlowWay, verdict::Verdict};
@@ -58,9 +59,9 @@ pub struct Settings {
 /// Runs the scenario and returns the node's verdict, with `lab` filled in. Fails with
 /// [`Skipped`] where this machine cannot host it.
 pub async fn run(case: Case, options: Options, settings: &Settings) -> Result<Verdict> {
-    let cluster = match settings.late {
-        true => whole(case, options.clone()).await?,
-        false => build(case, options.clone()).await?,
+    let (cluster, late) = match settings.late && !options.healthy {
+        true => not_yet(case, options.clone()).await?,
+        false => (build(case, options.clone()).await?, Vec::new()),
     };
     let node = &cluster.plan.nodes[case.observer(&cluster.plan)];
     let later = if settings.late { LATER } else { Duration::ZERO };
@@ -85,7 +86,7 @@ pub async fn run(case: Case, options: Options, settings: &Settings) -> Result<Ve
     let mut begun = Timestamp::now();
     let mut incident = Incident::begin(case, &cluster, false)?;
     if settings.late {
-        incident.put_off(later, case.faults(&cluster.plan));
+        incident.put_off(later, late);
     }
     begun += incident.begins();
     let verdict = incident.beside(&cluster, diagnosis.verdict(duration + GRACE));
@@ -209,6 +210,26 @@ pub async fn build(case: Case, options: Options) -> Result<Cluster> {
         step.apply(&cluster).await?;
     }
     Ok(cluster)
+}
+
+/// The scenario's lab as that of its healthy twin, and what makes it the other one.
+async fn not_yet(case: Case, options: Options) -> Result<(Cluster, Vec<Step>)> {
+    if let Some(why) = case.no_late() {
+        bail!(Skipped(why.to_owned()));
+    }
+    let twin = Options {
+        healthy: true,
+        ..options.clone()
+    };
+    let mut cluster = build(case, twin).await?;
+    let plan = case.plan(&cluster.plan.id, options);
+    let steps = case.late(&plan, &cluster.plan);
+    let mut timelines = case.timelines(&plan).into_iter();
+    if steps.is_empty() && timelines.all(|it| it.steps.is_empty()) {
+        bail!(Skipped("its fault is there before any traffic".to_owned()));
+    }
+    cluster.plan = plan;
+    Ok((cluster, steps))
 }
 
 /// The same, with nothing wrong in it yet.

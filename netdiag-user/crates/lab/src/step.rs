@@ -13,7 +13,7 @@ use super::net::{End, Mac, Net, Refusal};
 use super::nft::{self, Chain};
 use super::sys::enter_before_exec;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Installs firewall rules in the namespace.
     Firewall { netns: String, chain: Chain },
@@ -31,6 +31,12 @@ pub enum Step {
         netns: String,
         device: String,
         up: bool,
+    },
+    /// Gives a link another MTU.
+    Mtu {
+        netns: String,
+        device: String,
+        mtu: u32,
     },
     /// Takes a route away.
     Unroute { netns: String, to: (IpAddr, u8) },
@@ -95,6 +101,10 @@ impl Step {
                 let change = |link: LinkMessageBuilder<LinkUnspec>| {
                     if *up { link.up() } else { link.down() }
                 };
+                cluster.net(netns)?.set(device, change).await
+            }
+            Self::Mtu { netns, device, mtu } => {
+                let change = |link: LinkMessageBuilder<LinkUnspec>| link.mtu(*mtu);
                 cluster.net(netns)?.set(device, change).await
             }
             Self::Unroute { netns, to } => cluster.net(netns)?.unroute(*to).await,

@@ -15,7 +15,10 @@ use crate::lab::needs::Need;
 use crate::lab::plan::Kind;
 use crate::lab::scenarios::Scenario;
 use crate::lab::state::Options;
-use crate::model::{text, verdict::Verdict};
+use crate::model::{
+    text,
+    verdict::{LabResult, Verdict},
+};
 use crate::output::{self, Sink};
 
 /// The scenarios there are.
@@ -160,12 +163,7 @@ fn tell(scenario: &Scenario, options: &Options, outcome: &Outcome) -> Result<()>
             if let Some(fixed) = lab.and_then(|lab| lab.fixed) {
                 after.push_str(if fixed { ", fixed" } else { ", not fixed" });
             }
-            if let Some(change) = lab.and_then(|lab| lab.change.as_ref()) {
-                after.push_str(&match (change.off, &change.text) {
-                    (Some(off), Some(text)) => format!(", change {off:+.1} s: {text}"),
-                    _ => ", no change named".to_owned(),
-                });
-            }
+            after.push_str(&lab.map_or_else(String::new, change));
             let tried = lab.map_or(&[][..], |lab| &lab.commands);
             after.push_str(&commands::counted(tried));
             if lab.is_some_and(|lab| lab.passed) {
@@ -181,8 +179,7 @@ fn tell(scenario: &Scenario, options: &Options, outcome: &Outcome) -> Result<()>
             } else {
                 names.join(" ")
             };
-            let wrong = lab.map_or(&[][..], |lab| &lab.wrong);
-            let wrong: String = wrong.iter().map(|what| format!("; {what}")).collect();
+            let wrong = lab.map_or_else(String::new, wrong);
             let told = format!("FAILED   {title}: named {names}{after}{wrong}");
             line(&text::shown(&told))?;
             commands::lines(tried).try_for_each(|told| line(&told))?;
@@ -210,10 +207,26 @@ fn show(verdict: &Verdict) -> Result<()> {
     let after = lab
         .named_after
         .map_or_else(String::new, |after| format!(", named after {after:.1} s"));
-    line(&format!(
-        "\nlab {}: {result} (expected {expected}{after})",
+    let (change, wrong) = (change(lab), wrong(lab));
+    let told = format!(
+        "lab {}: {result} (expected {expected}{after}{change}){wrong}",
         lab.scenario
-    ))
+    );
+    line("")?;
+    line(&text::shown(&told))
+}
+
+/// The change that a root names, where the fault came late.
+fn change(lab: &LabResult) -> String {
+    match lab.change.as_ref().map(|it| (it.off, &it.text)) {
+        Some((Some(off), Some(text))) => format!(", change {off:+.1} s: {text}"),
+        Some(_) => ", no change named".to_owned(),
+        None => String::new(),
+    }
+}
+
+fn wrong(lab: &LabResult) -> String {
+    lab.wrong.iter().map(|what| format!("; {what}")).collect()
 }
 
 fn variant(options: &Options) -> String {

@@ -13,7 +13,7 @@ use crate::nft::End;
 use netdiag_sys::bpf::{self, Kind, Way};
 
 /// What is dropped: packets from or to a port of TCP or UDP.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Filter {
     /// Sent by the cgroup's processes; else received.
     pub egress: bool,
@@ -78,7 +78,7 @@ fn load(filter: &Filter, way: Way) -> std::io::Result<OwnedFd> {
 }
 
 /// How a program of one kind is shown a packet, and what it answers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shown {
     /// Where its first byte is told, and the end of those that can be read.
     pub data: u64,

@@ -14,7 +14,7 @@ use message::Batch;
 const NETLINK_NETFILTER: isize = 12;
 
 /// Where a chain's packets come from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hook {
     /// `inet filter forward`: what this node passes on.
     Forward,
@@ -43,14 +43,14 @@ pub enum Action {
     Accept,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     pub tests: Vec<Test>,
     pub action: Action,
 }
 
 /// A chain with its rules, in a table of its own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
     pub table: String,
     pub hook: Hook,
@@ -58,7 +58,7 @@ pub struct Chain {
 }
 
 /// Which of a packet's two ports.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     From,
     To,

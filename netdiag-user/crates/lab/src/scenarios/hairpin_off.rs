@@ -71,14 +71,15 @@ fn faults(plan: &Plan) -> Vec<Step> {
     });
     let sync = [A, B].map(|node| kube_proxy::sync(plan, &plan.nodes[node], mode, &all));
     let port = &plan.nodes[A].pods[0].veth;
-    let words = format!("link set dev {port} hairpin on");
-    let twin = plan.options.healthy.then(|| Step::Run {
+    let mode = if plan.options.healthy { "on" } else { "off" };
+    let words = format!("link set dev {port} hairpin {mode}");
+    let hairpin = Step::Run {
         netns: plan.nodes[A].netns.clone(),
         program: "bridge",
         arguments: words.split(' ').map(str::to_owned).collect(),
         input: String::new(),
-    });
-    sync.into_iter().chain(call).chain(twin).collect()
+    };
+    sync.into_iter().chain(call).chain([hairpin]).collect()
 }
 
 fn traffic(plan: &Plan) -> Vec<Flow> {

@@ -14,6 +14,7 @@ pub const SCENARIO: Scenario = Scenario {
     needs: &[Need::Veth, Need::Bridge, Need::Ipip],
     no_ipv6: Some("needs IPv4: an IPIP tunnel carries no IPv6"),
     shape,
+    late: super::resized,
     traffic: everyday_and_large,
     fixable: |_| true,
     takes: &[Part::Uplink, Part::Tunnel],

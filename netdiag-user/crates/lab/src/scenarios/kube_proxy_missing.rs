@@ -19,6 +19,7 @@ pub const SCENARIO: Scenario = Scenario {
     needs: NEEDS,
     shape: |plan| plan.variant = (plan.form() % 2) as u32,
     faults,
+    late,
     daemons,
     traffic,
     takes: &[Part::Services],
@@ -72,6 +73,13 @@ fn faults(plan: &Plan) -> Vec<Step> {
         steps.push(kube_proxy::sync(plan, &plan.nodes[A], mode, here));
     }
     steps
+}
+
+/// Somebody cleans up after it; where it died, its rules go with its chains.
+fn late(plan: &Plan) -> Vec<Step> {
+    let gone = plan.variant == 0;
+    let gone = gone.then(|| kube_proxy::cleanup(plan, &plan.nodes[A], plan.proxy_mode()));
+    gone.into_iter().collect()
 }
 
 /// A container, told of its namespace's Services as kubelet does it; the API server, which knows

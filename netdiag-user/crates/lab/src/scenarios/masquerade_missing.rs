@@ -17,6 +17,7 @@ pub const SCENARIO: Scenario = Scenario {
     needs: NEEDS,
     shape: |plan| plan.variant = (plan.form() % 3) as u32,
     faults,
+    late,
     traffic,
     // Elsewhere no file says which networks the rule has to spare.
     fixable: |plan| plan.variant == NEVER,
@@ -102,6 +103,17 @@ fn faults(plan: &Plan) -> Vec<Step> {
     steps
 }
 
+/// flanneld is started without `--ip-masq`, and takes its rules away; of what else there is others come in its place.
+fn late(plan: &Plan) -> Vec<Step> {
+    let program = match plan.options.ipv6 {
+        true => "ip6tables-nft-restore",
+        false => "iptables-nft-restore",
+    };
+    let none = "*nat\nCOMMIT\n".to_owned();
+    let taken = (plan.variant == NEVER).then(|| run(&plan.nodes[A].netns, program, &[], none));
+    taken.into_iter().collect()
+}
+
 /// The world beyond the gateway, which knows the way to the pods only where the network routes them.
 fn outside(plan: &Plan) -> Vec<Step> {
     let netns = &plan.outside.netns;
@@ -178,7 +190,7 @@ fn nft(plan: &Plan, rules: &str) -> Step {
         .collect();
     let lines = lines.trim_start();
     let text = format!(
-        "table {ip} egress {{\n chain postrouting {{\n  type nat hook postrouting priority 100;\n  \
+        "add table {ip} egress\nflush table {ip} egress\ntable {ip} egress {{\n chain postrouting {{\n  type nat hook postrouting priority 100;\n  \
          {ip} {lines} }}\n}}\n"
     );
     run(&plan.nodes[A].netns, "nft", &["-f", "-"], text)

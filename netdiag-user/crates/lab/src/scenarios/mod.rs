@@ -41,6 +41,7 @@ mod pmtu_black_hole;
 mod pod_mtu_too_large;
 mod pod_route_missing;
 mod port_exhaustion;
+mod resized;
 mod rp_filter_drop;
 mod rule_refuses;
 mod service_firewalled;
@@ -65,6 +66,7 @@ use super::state::Options;
 use super::step::Step;
 use super::timeline::Timeline;
 use super::traffic::{DNS_PORT, Flow, Pmtu, Work};
+use resized::resized;
 
 /// Everything that there is to say about an incident.
 pub struct Scenario {
@@ -92,6 +94,11 @@ pub struct Scenario {
     shape: fn(&mut Plan),
     /// What is done to the lab when it stands.
     faults: fn(&Plan) -> Vec<Step>,
+    /// What brings the fault over a node that was built as the healthy twin's, beside those of `faults` that are not
+    /// the twin's own.
+    late: fn(&Plan) -> Vec<Step>,
+    /// Why its fault cannot come while it is watched.
+    pub no_late: Option<&'static str>,
     traffic: fn(&Plan) -> Vec<Flow>,
     /// Real programs that run beside the traffic.
     daemons: fn(&Plan) -> Vec<Daemon>,
@@ -122,6 +129,8 @@ impl Scenario {
         no_ipv6: None,
         shape: |_| {},
         faults: |_| Vec::new(),
+        late: |_| Vec::new(),
+        no_late: None,
         traffic: |_| Vec::new(),
         daemons: |_| Vec::new(),
         timeline: |_| Timeline::default(),
@@ -262,6 +271,10 @@ impl Scenario {
 
     pub fn faults(&self, plan: &Plan) -> Vec<Step> {
         (self.faults)(plan)
+    }
+
+    pub fn late(&self, plan: &Plan) -> Vec<Step> {
+        (self.late)(plan)
     }
 
     pub fn traffic(&self, plan: &Plan) -> Vec<Flow> {

@@ -36,7 +36,7 @@ fn faults(plan: &Plan) -> Vec<Step> {
         (false, BURSTS) => ("8mbit", "2kb"),
         (false, _) => ("500kbit", "4kb"),
     };
-    let words = format!("qdisc add dev {device} root tbf rate {rate} burst 5kb limit {limit}");
+    let words = format!("qdisc replace dev {device} root tbf rate {rate} burst 5kb limit {limit}");
     vec![Step::Run {
         netns: plan.nodes[A].netns.clone(),
         program: "tc",

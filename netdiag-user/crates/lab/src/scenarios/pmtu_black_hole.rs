@@ -26,6 +26,7 @@ pub const SCENARIO: Scenario = Scenario {
     ],
     shape,
     faults,
+    no_late: Some("a client remembers for ten minutes how narrow the way is"),
     traffic: |plan| {
         let uploads = [250, 350].map(|ms| Flow {
             asks: (plan.variant == NODE_PORT).then(|| node_port(plan)),

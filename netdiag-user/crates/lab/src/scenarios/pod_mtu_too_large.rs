@@ -11,6 +11,7 @@ pub const SCENARIO: Scenario = Scenario {
     summary: "the pods' MTU is larger than that of the tunnel which their traffic leaves by",
     expected: &["pod-mtu-too-large"],
     shape,
+    late: super::resized,
     traffic,
     fixable: |_| true,
     takes: &[Part::Uplink, Part::Tunnel],

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use super::{HTTP, POD_A, Scenario, bulk, everyday};
 use crate::parts::Part;
 use crate::plan::{A, Place, Plan, Second};
+use crate::step::Step;
 use crate::traffic::{Flow, Work};
 
 pub const SCENARIO: Scenario = Scenario {
@@ -13,6 +14,7 @@ pub const SCENARIO: Scenario = Scenario {
     expected: &["rp-filter-drop"],
     no_ipv6: Some("needs IPv4: the kernel has no rp_filter for IPv6"),
     shape,
+    late,
     traffic,
     fixable: |_| true,
     takes: &[Part::SecondNic],
@@ -35,6 +37,20 @@ fn shape(plan: &mut Plan) {
     });
     // Loose filtering only asks for any way back, and there is one.
     plan.nodes[A].rp_filter = if plan.options.healthy { 2 } else { 1 };
+}
+
+/// Both are asked, and the larger one counts.
+fn late(plan: &Plan) -> Vec<Step> {
+    let node = &plan.nodes[A];
+    let second = plan.second.iter().map(|it| &it.device);
+    let links = [&node.uplink, &plan.bridge, &plan.tunnel.device];
+    let each = links.into_iter().chain(second).map(String::as_str);
+    let all = each.chain(["all"]).map(|link| Step::Sysctl {
+        netns: node.netns.clone(),
+        key: format!("net/ipv4/conf/{link}/rp_filter"),
+        value: node.rp_filter.to_string(),
+    });
+    all.collect()
 }
 
 fn traffic(plan: &Plan) -> Vec<Flow> {

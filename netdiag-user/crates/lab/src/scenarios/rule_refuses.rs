@@ -57,7 +57,7 @@ fn faults(plan: &Plan) -> Vec<Step> {
         "rule",
         "add",
         "pref",
-        "90",
+        "110",
         "to",
         &to(plan),
         "lookup",

@@ -81,8 +81,8 @@ fn traffic(plan: &Plan) -> Vec<Flow> {
         // A stranger's probe may be meant to fail on a node without an endpoint; a node's own is not.
         (EXTERNAL, false) => vec![
             ask(Place::Node(B), POD_B, by_port, 300),
-            // Pods are led to any endpoint by the ClusterIP.
-            ask(POD_A, POD_B, by_address, 350),
+            // The node itself is led to any endpoint by the ClusterIP.
+            ask(Place::Node(A), POD_B, by_address, 350),
         ],
         _ => vec![ask(POD_A, POD_B, by_address, 300)],
     };

@@ -24,6 +24,7 @@ pub const SCENARIO: Scenario = Scenario {
     ],
     shape: |plan| plan.variant = (plan.form() % 5) as u32,
     faults,
+    late,
     traffic,
     // Nobody but its owner takes a program from tcx.
     fixable: |plan| plan.variant != TCX,
@@ -43,6 +44,30 @@ fn port(plan: &Plan) -> u16 {
     ports[plan.options.seed as usize % ports.len()]
 }
 
+fn preference(plan: &Plan) -> u16 {
+    10 + (plan.options.seed % 40) as u16
+}
+
+/// One program of a preference takes the other's place.
+fn late(plan: &Plan) -> Vec<Step> {
+    let side = match plan.variant {
+        SENT => "ingress",
+        RECEIVED => "egress",
+        _ => return Vec::new(),
+    };
+    let (node, preference) = (&plan.nodes[A], preference(plan));
+    let words = format!(
+        "filter del dev {} {side} pref {preference}",
+        node.pods[0].veth
+    );
+    vec![Step::Run {
+        netns: node.netns.clone(),
+        program: "tc",
+        arguments: words.split(' ').map(str::to_owned).collect(),
+        input: String::new(),
+    }]
+}
+
 /// The healthy twin has the same program for a port that nobody uses.
 fn faults(plan: &Plan) -> Vec<Step> {
     let seed = plan.options.seed;
@@ -50,7 +75,7 @@ fn faults(plan: &Plan) -> Vec<Step> {
         TCX => At::Tcx,
         XDP_GENERIC => At::XdpGeneric,
         SENT | RECEIVED => At::Clsact {
-            preference: 10 + (seed % 40) as u16,
+            preference: preference(plan),
             handle: 1 + (seed % 7) as u32,
         },
         _ => At::XdpDriver,

@@ -12,6 +12,7 @@ pub const SCENARIO: Scenario = Scenario {
     expected: &["tunnel-mtu-too-large"],
     needs: &[Need::Veth, Need::Bridge, Need::Gre],
     shape,
+    late: super::resized,
     traffic: everyday_and_large,
     fixable: |_| true,
     takes: &[Part::Uplink, Part::Tunnel],

@@ -6,7 +6,7 @@ use crate::nft::{Action, Chain, Hook, Rule, Test};
 use crate::parts::Part;
 use crate::plan::Plan;
 use crate::step::Step;
-use crate::topology::{PORT_A, PORT_B};
+use crate::topology::{OVERHEAD, PORT_A, PORT_B};
 use crate::traffic::{Flow, Pmtu};
 
 pub const SCENARIO: Scenario = Scenario {
@@ -15,6 +15,7 @@ pub const SCENARIO: Scenario = Scenario {
     expected: &["vxlan-mtu-too-large"],
     needs: VXLAN_NFT,
     shape,
+    late,
     faults: no_fragments,
     traffic,
     fixable: |_| true,
@@ -40,6 +41,20 @@ fn shape(plan: &mut Plan) {
     plan.mtu.uplink = uplink;
     plan.mtu.tunnel = tunnel;
     plan.mtu.pod = tunnel;
+}
+
+/// No tunnel is given more than its uplink carries: somebody lowered that later.
+fn late(plan: &Plan) -> Vec<Step> {
+    let uplinks = |mtu| {
+        plan.nodes.iter().map(move |node| Step::Mtu {
+            netns: node.netns.clone(),
+            device: node.uplink.clone(),
+            mtu,
+        })
+    };
+    let wide = uplinks(plan.mtu.tunnel + OVERHEAD);
+    let narrow = uplinks(plan.mtu.uplink);
+    wide.chain(super::resized(plan)).chain(narrow).collect()
 }
 
 /// When a tunnelled IPv6 packet was too large, the kernel remembers that for the pod's address and

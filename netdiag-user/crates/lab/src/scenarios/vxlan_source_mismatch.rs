@@ -16,6 +16,7 @@ pub const SCENARIO: Scenario = Scenario {
     needs: VXLAN_NFT,
     shape,
     faults,
+    no_late: Some("a tunnel with another source is another tunnel"),
     traffic: |plan| {
         let large = if plan.options.healthy {
             bulk(100_000)

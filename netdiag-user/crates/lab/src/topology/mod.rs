@@ -5,6 +5,7 @@ mod pods;
 mod underlay;
 mod vxlan;
 
+pub use pods::LARGEST;
 pub use underlay::{DEVICE, PORT_A, PORT_B, PORT_OUTSIDE, TRUNK};
 
 use std::net::IpAddr;
@@ -17,7 +18,7 @@ use super::plan::{A, B, Kind, Node};
 use super::{cni, offload};
 
 /// Room for the largest encapsulation, VXLAN over IPv6.
-const OVERHEAD: u32 = 70;
+pub const OVERHEAD: u32 = 70;
 
 /// Builds the whole lab and returns when every link is up.
 pub async fn build(cluster: &Cluster) -> Result<()> {

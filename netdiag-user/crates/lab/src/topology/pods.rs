@@ -12,7 +12,7 @@ const DEVICE: &str = "eth0";
 /// The gateway that Calico tells its pods; the node answers for it.
 const CALICO_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 /// No path is ever taken to be narrower than this (`__ip_rt_update_pmtu`).
-const LARGEST: &str = "65535";
+pub const LARGEST: &str = "65535";
 const DEFAULT_IPV4: (IpAddr, u8) = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 const DEFAULT_IPV6: (IpAddr, u8) = (IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
 
