@@ -280,7 +280,9 @@ impl Hooks {
                 self.covered.insert(link.index, covered);
             }
             // A link that vanished between the listing and now is no failure.
-            Err(e) if !exists(&link.name) => log::debug!("{} went away: {e:#}", link.name),
+            Err(e) if !exists(&link.name, link.index) => {
+                log::debug!("{} went away: {e:#}", link.name)
+            }
             Err(e) => {
                 self.failed.insert(link.name.clone(), format!("{e:#}"));
             }
@@ -293,7 +295,7 @@ impl Hooks {
         if self.takes_tcx(link, role) {
             match self.attach_both(link, &sides) {
                 Ok(hooks) => return Ok(hooks),
-                Err(e) if !exists(&link.name) => return Err(e),
+                Err(e) if !exists(&link.name, link.index) => return Err(e),
                 Err(e) => {
                     log::debug!("no tcx on this kernel, clsact instead: {e:#}");
                     self.tcx = false;
@@ -447,7 +449,7 @@ impl Hooks {
             }
         }
         // Gone with all that was on it.
-        if !exists(&covered.name) {
+        if !exists(&covered.name, index) {
             self.ledger.entries.retain(|e| e.ifindex != index);
         }
     }
@@ -479,8 +481,9 @@ impl Drop for Hooks {
     }
 }
 
-fn exists(name: &str) -> bool {
-    nix::net::if_::if_nametoindex(name).is_ok()
+/// Pods' links have names that come again: it is gone where another one has its name.
+fn exists(name: &str, index: u32) -> bool {
+    nix::net::if_::if_nametoindex(name).is_ok_and(|now| now == index)
 }
 
 fn attach_tcx(program: &OwnedFd, link: &Link, side: Side) -> Result<OwnedFd> {

@@ -107,7 +107,7 @@ impl Hooks {
                 continue;
             };
             let name = covered.name.clone();
-            if super::exists(&name) && !self.is_whole(index) {
+            if super::exists(&name, index) && !self.is_whole(index) {
                 self.release(index);
                 let wait = self.again.lose(index, now).as_secs();
                 log::warn!(
