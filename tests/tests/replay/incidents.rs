@@ -18,15 +18,63 @@ const WIDTH: usize = 100;
 fn each_is_judged_as_before() {
     let files = std::fs::read_dir(FOLDER).expect("the folder of incidents");
     let files = files.map(|file| file.expect("a file").path());
+    let files = files.filter(|path| path.extension().is_some_and(|kind| kind == "ndr"));
     let files: BTreeMap<String, _> = files.map(|path| (stem(&path), path)).collect();
     assert!(!files.is_empty());
-    let mut text = String::new();
+    let (mut text, mut today) = (String::new(), BTreeMap::new());
     for (name, path) in &files {
         let size = path.metadata().expect("a size").len();
         assert!(size < LARGEST, "{name} has {size} bytes");
-        writeln!(text, "{name}{}", told(path)).expect("room");
+        let replayed = replayed(&[path], "json", WIDTH);
+        let verdict: Value = serde_json::from_str(&replayed.text).expect("JSON");
+        writeln!(text, "{name}{}", told(replayed.code, &verdict)).expect("room");
+        today.insert(name.clone(), roots(&verdict));
     }
     snapshots::compare(Kind::Incidents, "judged", &text);
+    assert_eq!(
+        ledger(),
+        today,
+        "LEDGER.md has another root, without a reason"
+    );
+}
+
+/// The roots of today by incident, where a row says who is right.
+fn ledger() -> BTreeMap<String, String> {
+    let path = Path::new(FOLDER).join("LEDGER.md");
+    let text = std::fs::read_to_string(path).expect("the ledger");
+    let rows = text.lines().skip_while(|line| !line.starts_with("|---"));
+    let rows = rows.skip(1).map(|line| {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [_, name, _, today, why, _] = cells[..] else {
+            panic!("a row of other columns: {line}");
+        };
+        assert!(!why.is_empty(), "{name} has no reason");
+        (name.to_owned(), today.to_owned())
+    });
+    rows.collect()
+}
+
+/// As a row of the ledger has them.
+fn roots(verdict: &Value) -> String {
+    let all = |of: &Value| of.as_array().cloned().unwrap_or_default();
+    let findings = all(&verdict["findings"]).into_iter();
+    let findings = findings.filter(|finding| !finding["consequence_of"].is_string());
+    let mut roots: Vec<String> = findings
+        .map(|finding| {
+            let cause = finding["cause"].as_str().unwrap_or_default();
+            match finding["severity"].as_str() {
+                Some("info") => format!("info {cause}"),
+                _ => cause.to_owned(),
+            }
+        })
+        .collect();
+    if !all(&verdict["unexplained"]).is_empty() {
+        roots.push("not explained".to_owned());
+    }
+    match roots.is_empty() {
+        true => "nothing".to_owned(),
+        false => roots.join(", "),
+    }
 }
 
 fn stem(path: &Path) -> String {
@@ -35,12 +83,10 @@ fn stem(path: &Path) -> String {
 }
 
 /// A line for each finding, and for what no finding explains.
-fn told(path: &Path) -> String {
-    let told = replayed(&[path], "json", WIDTH);
-    let verdict: Value = serde_json::from_str(&told.text).expect("JSON");
+fn told(code: i32, verdict: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let all = |of: &Value| of.as_array().cloned().unwrap_or_default();
-    let mut out = format!(": exit code {}", told.code);
+    let mut out = format!(": exit code {code}");
     for finding in all(&verdict["findings"]) {
         let (severity, cause) = (text(&finding["severity"]), text(&finding["cause"]));
         let follows = finding["consequence_of"].is_string();
