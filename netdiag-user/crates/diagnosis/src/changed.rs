@@ -4,10 +4,13 @@ mod words;
 
 use std::net::IpAddr;
 
+use netdiag_common::flow::FlowKey;
+
 use crate::{
     model::{
         flow,
         journal::{Change, How, Thing},
+        netfilter::Family,
         verdict::{Evidence, EvidenceKind, Finding, Severity, Subject},
     },
     pipeline::facts::Facts,
@@ -17,6 +20,9 @@ use crate::{
 const GRACE_NS: u64 = 1_000_000_000;
 /// Told of one finding: a route that was replaced is gone and there again.
 const MOST: usize = 2;
+/// How long before the first loss rules changed that are told beside it without being shown, ns: connections go by new
+/// rules at once, and a client asks every few seconds.
+const NEAR_NS: u64 = 10_000_000_000;
 /// What of one doing is told apart, ns.
 const APART_NS: u64 = 1_000_000_000;
 
@@ -29,36 +35,89 @@ pub fn tell(facts: &Facts<'_>, findings: &mut [Finding]) {
         let began = began(facts, finding);
         let told: Vec<Evidence> = before(facts, finding, began)
             .into_iter()
-            .map(|change| words::evidence(facts, change, began))
+            .map(|change| words::evidence(facts, &change, began))
             .collect();
         finding.evidence.extend(told);
     }
 }
 
-/// When the first of its packets was lost, where any was.
+/// When the first of its packets was lost, where any was; else when the first of its questions came that stayed unanswered.
 fn began(facts: &Facts<'_>, finding: &Finding) -> Option<u64> {
-    let own = facts.losses.iter().filter(|loss| {
-        let flow = loss.flow();
-        !loss.harmless && (finding.scope.has_key(flow) || finding.scope.has_key(&flow.reversed()))
-    });
-    own.map(|loss| loss.dropped.first).min()
+    let about =
+        |flow: &FlowKey| finding.scope.has_key(flow) || finding.scope.has_key(&flow.reversed());
+    let lost = facts.losses.iter();
+    let lost = lost.filter(|loss| !loss.harmless && about(loss.flow()));
+    let lost = lost.map(|loss| loss.dropped.first).min();
+    let journeys = facts.journeys();
+    let silent = || {
+        let asked = facts.flows.iter().filter(|hop| {
+            finding.scope.has_key(hop.flow()) && !journeys.contains_key(&hop.flow().reversed())
+        });
+        asked.map(|hop| hop.hop.first).min()
+    };
+    lost.or_else(silent)
 }
 
-/// The last ones that it may come of.
-fn before<'a>(facts: &Facts<'a>, finding: &Finding, began: Option<u64>) -> Vec<&'a Change> {
+/// The last ones that it may come of: of what it shows, else of rules that are near to those.
+fn before(facts: &Facts<'_>, finding: &Finding, began: Option<u64>) -> Vec<Change> {
     let latest = began.map_or(facts.now, |began| began.saturating_add(GRACE_NS));
-    let mut all: Vec<&Change> = facts
-        .node
-        .changes
-        .iter()
-        .filter(|change| change.at <= latest && matters(facts, finding, change))
-        .collect();
+    let changes = facts.node.changes.iter();
+    let changes: Vec<&Change> = changes.filter(|change| change.at <= latest).collect();
+    let of = |tie: &dyn Fn(&Change) -> bool| -> Vec<&Change> {
+        changes.iter().copied().filter(|it| tie(it)).collect()
+    };
+    let mut all = of(&|change| matters(facts, finding, change));
+    if all.is_empty() {
+        let earliest = latest.saturating_sub(NEAR_NS + GRACE_NS);
+        all = of(&|change| change.at >= earliest && is_near(finding, change));
+    }
     let Some(last) = all.last().map(|change| change.at) else {
-        return all;
+        return Vec::new();
     };
     all.retain(|change| last - change.at < APART_NS);
-    all.drain(..all.len().saturating_sub(MOST));
-    all
+    match whole_table(&changes, &all) {
+        Some(table) if all.len() > MOST => vec![table],
+        _ => {
+            let last = all[all.len().saturating_sub(MOST)..].iter();
+            last.copied().cloned().collect()
+        }
+    }
+}
+
+/// All of them as a change of the one table that they are in: whoever writes rules writes many at once.
+fn whole_table(changes: &[&Change], all: &[&Change]) -> Option<Change> {
+    let last = all.last()?;
+    let (family, table) = last.of.table()?;
+    let one = all.iter().all(|it| it.of.table() == Some((family, table)));
+    let table = table.to_owned();
+    let of = Thing::Table { family, table };
+    let itself = |it: &&&Change| it.of == of && it.at.abs_diff(last.at) < APART_NS;
+    let how = changes.iter().find(itself).map(|it| it.how);
+    one.then(|| Change {
+        how: how.unwrap_or(How::Replaced),
+        translates: None,
+        of: of.clone(),
+        ..(*last).clone()
+    })
+}
+
+/// Whether rules of a table that it shows changed, or one is gone that did what none does now.
+fn is_near(finding: &Finding, change: &Change) -> bool {
+    let Some((family, name)) = change.of.table() else {
+        return false;
+    };
+    finding.evidence.iter().any(|line| {
+        let within = |shown: &Thing| match shown {
+            Thing::Table { family: of, table } => {
+                table == name && (*of == family || family == Family::Inet)
+            }
+            _ => false,
+        };
+        let gone = line.lacks.is_some_and(|(ipv6, translates)| {
+            change.how == How::Vanished && change.translates == Some(translates) && family.has(ipv6)
+        });
+        gone || line.shows.iter().any(within)
+    })
 }
 
 /// Whether the finding shows that very thing, or is about packets that go by it.
@@ -90,6 +149,8 @@ fn matters(facts: &Facts<'_>, finding: &Finding, change: &Change) -> bool {
             of(EvidenceKind::Neighbour) && finding.about.contains(address)
         }
         Thing::Forwarding { link, .. } => at(link, |kind| kind == EvidenceKind::Fdb),
+        Thing::Queue { link } => at(link, |kind| kind == EvidenceKind::Link),
+        Thing::Filter { link } => at(link, |kind| kind == EvidenceKind::Rule),
         Thing::Setting { sysctl } => at(sysctl, |kind| kind == EvidenceKind::Sysctl),
         Thing::Rule { .. } | Thing::Chain { .. } | Thing::Table { .. } | Thing::Set { .. } => false,
     };

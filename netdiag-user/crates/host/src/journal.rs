@@ -6,6 +6,7 @@
 mod kept;
 mod netfilter;
 mod routing;
+mod traffic_control;
 
 use std::{
     io,
@@ -33,7 +34,7 @@ use routing::Routing;
 const ROOM: i32 = 2 << 20;
 /// NFNLGRP_NFTABLES (include/uapi/linux/netfilter/nfnetlink.h).
 const NFTABLES: u32 = 7;
-const GROUPS: [MulticastGroup; 10] = [
+const GROUPS: [MulticastGroup; 11] = [
     MulticastGroup::Link,
     MulticastGroup::Neigh,
     MulticastGroup::Ipv4Ifaddr,
@@ -44,6 +45,7 @@ const GROUPS: [MulticastGroup; 10] = [
     MulticastGroup::Ipv6Rule,
     MulticastGroup::Ipv4Netconf,
     MulticastGroup::Ipv6Netconf,
+    MulticastGroup::Tc,
 ];
 
 /// Notes what changes from when it was opened until it is dropped.

@@ -21,6 +21,16 @@ pub struct Change {
     /// Who did it, where the kernel says that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Doer>,
+    /// Of a rule: what it makes of addresses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub translates: Option<Translates>,
+}
+
+/// Whose address a rule changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Translates {
+    Source,
+    Destination,
 }
 
 /// What changed.
@@ -56,6 +66,14 @@ pub enum Thing {
         lladdr: Vec<u8>,
         link: String,
     },
+    /// The queue that packets wait in to leave by a link (a qdisc or a class of one).
+    Queue {
+        link: String,
+    },
+    /// Filters of tc at a link.
+    Filter {
+        link: String,
+    },
     /// A sysctl, named as sysctl(8) does.
     Setting {
         sysctl: String,
@@ -79,6 +97,19 @@ pub enum Thing {
         table: String,
         set: String,
     },
+}
+
+impl Thing {
+    /// The table of nf_tables that it is of.
+    pub fn table(&self) -> Option<(Family, &str)> {
+        match self {
+            Self::Table { family, table } | Self::Set { family, table, .. } => {
+                Some((*family, table))
+            }
+            Self::Chain { chain } | Self::Rule { chain, .. } => Some((chain.family, &chain.table)),
+            _ => None,
+        }
+    }
 }
 
 /// How it changed.

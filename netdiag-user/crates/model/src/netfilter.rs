@@ -36,6 +36,21 @@ impl Family {
         }
     }
 
+    /// Whether its rules take packets of IP, or of IPv6.
+    pub fn has(self, ipv6: bool) -> bool {
+        match self {
+            Self::Ip => !ipv6,
+            Self::Ip6 => ipv6,
+            Self::Inet => true,
+            Self::Arp | Self::Bridge | Self::Netdev => false,
+        }
+    }
+
+    /// That of IP, or of IPv6.
+    pub fn of_ip(ipv6: bool) -> Self {
+        if ipv6 { Self::Ip6 } else { Self::Ip }
+    }
+
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|family| family.name() == name)
     }

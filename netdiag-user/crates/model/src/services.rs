@@ -47,6 +47,9 @@ pub struct Service {
     #[serde(default)]
     pub local: bool,
     pub engine: Engine,
+    /// The table of nf_tables with its rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<Box<str>>,
 }
 
 impl Service {

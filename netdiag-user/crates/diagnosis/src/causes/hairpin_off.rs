@@ -239,6 +239,7 @@ mod tests {
             rejected: false,
             local: false,
             engine: Engine::Nftables,
+            table: None,
         };
         Piece::Services(Services {
             rules: vec![service],

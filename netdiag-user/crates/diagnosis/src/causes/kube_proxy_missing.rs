@@ -36,6 +36,7 @@ use crate::{
     model::{
         address::endpoint,
         flow,
+        journal::Translates,
         roles::Role,
         services::{Services, Word},
         shell::CommandLine,
@@ -112,7 +113,9 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     });
     finding.evidence.extend(told);
     let text = t!("no rule translates {}: {state}", worst.server);
-    finding.evidence.push(services::rules(text, by_hand(worst)));
+    let mut line = services::rules(text, by_hand(worst));
+    line.lacks = Some((worst.server.is_ipv6(), Translates::Destination));
+    finding.evidence.push(line);
     finding.fix = fix(facts, worst, known, sure);
     Some(finding)
 }

@@ -44,6 +44,7 @@ use crate::{
         address::is_private,
         flow::{self, TCP},
         gather::Want,
+        journal::Translates,
         roles::Role,
         source_nat::{Leaving, SourceNat},
         total::Total,
@@ -397,6 +398,7 @@ fn rule_evidence(packet: &Leaving, rules: &SourceNat) -> Evidence {
         0 => listed.showing_nothing(),
         _ => listed.showing(&["masquerade", "snat", "MASQUERADE", "SNAT"]),
     });
+    line.lacks = Some((packet.source.is_ipv6(), Translates::Source));
     line
 }
 

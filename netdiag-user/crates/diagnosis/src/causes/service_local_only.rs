@@ -208,9 +208,11 @@ fn rule_evidence(rule: &Service, name: &str) -> Evidence {
     };
     let list = rule.engine.list(rule.address);
     let mut line = match (rule.engine, &rule.name) {
-        (Engine::Ipvs, _) => services::rules(text, list),
-        (_, Some(name)) => services::rules(text, list.pipe(shell!("grep -F -e {v}", name))),
-        (_, None) => services::rules(text, list.pipe(shell!("grep -F -e {v}", rule.port))),
+        (Engine::Ipvs, _) => services::rules_of(rule, text, list),
+        (_, Some(name)) => {
+            services::rules_of(rule, text, list.pipe(shell!("grep -F -e {v}", name)))
+        }
+        (_, None) => services::rules_of(rule, text, list.pipe(shell!("grep -F -e {v}", rule.port))),
     };
     line.confirm = line.confirm.map(|list| match rule.engine {
         Engine::Ipvs => list.showing(&[&endpoint(rule.address, rule.port)]),

@@ -104,7 +104,9 @@ fn with_rule(mut finding: Finding, facts: &Facts<'_>, service: &Service) -> Find
     let text = t!("a rule of this node rejects {name}: it has no endpoints");
     let list = service.engine.list(service.address);
     let confirm = list.pipe(shell!("grep -F -e {v}", service.address));
-    finding.evidence.push(services::rules(text, confirm));
+    finding
+        .evidence
+        .push(services::rules_of(service, text, confirm));
     finding.evidence.extend(services::truth(facts, service));
     finding.fix = fix(facts, service);
     finding

@@ -301,7 +301,8 @@ impl Stale<'_> {
         finding.evidence.push(gone.line.clone());
         let list = service.engine.list(service.address);
         let line = match self.by_rule {
-            true => services::rules(
+            true => services::rules_of(
+                service,
                 t!("a rule for {name} names the backend {backend}, which no known pod has"),
                 list.pipe(shell!("grep -F -e {v}", gone.address)),
             ),

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     model::{
-        journal::Doer,
+        journal::{Doer, Translates},
         netfilter::{Chain, Family},
         node::Node,
         observation::Observation,
@@ -18,6 +18,7 @@ fn change(at: u64, of: Thing, how: How) -> Change {
         of,
         how,
         by: None,
+        translates: None,
     }
 }
 
@@ -120,4 +121,59 @@ fn a_link_that_is_beside_is_none() {
     let mut lost = line(EvidenceKind::Drop);
     lost.at = Some("eth0".into());
     assert!(told(down("eth0"), lost).is_empty(), "where it died");
+}
+
+fn rule(table: &str, handle: u64) -> Thing {
+    let chain = Chain {
+        family: Family::Ip,
+        table: table.into(),
+        chain: "services".into(),
+    };
+    Thing::Rule { chain, handle }
+}
+
+#[test]
+fn rules_of_a_table_that_is_shown_are_told_as_one_where_they_are_many() {
+    let many =
+        (1..9).map(|handle| change(4_900_000_000, rule("kube-proxy", handle), How::Appeared));
+    let of = |table: &str| Thing::Table {
+        family: Family::Ip,
+        table: table.into(),
+    };
+    let shown = |table| line(EvidenceKind::Rule).of([of(table)]);
+    let told = told(many.clone().collect(), shown("kube-proxy"));
+    let [one] = told.as_slice() else {
+        panic!("{told:?}");
+    };
+    assert!(
+        one.starts_with("the table ip kube-proxy was changed"),
+        "{one}"
+    );
+    assert!(self::told(many.clone().collect(), shown("other")).is_empty());
+    let gone = many.chain([change(4_900_000_000, of("kube-proxy"), How::Vanished)]);
+    let told = self::told(gone.collect(), shown("kube-proxy"));
+    assert!(
+        told[0].starts_with("the table ip kube-proxy vanished"),
+        "{told:?}"
+    );
+    let long_ago = vec![change(1, rule("kube-proxy", 1), How::Appeared)];
+    let mut late = shown("kube-proxy");
+    assert_eq!(self::told(long_ago.clone(), late.clone()).len(), 1);
+    late.shows = vec![rule("kube-proxy", 2)];
+    assert!(self::told(long_ago, late).is_empty(), "another rule");
+}
+
+#[test]
+fn a_rule_that_is_gone_did_what_none_does_now() {
+    let mut lacking = line(EvidenceKind::Rule);
+    lacking.lacks = Some((false, Translates::Source));
+    let gone = |translates, how| {
+        let mut gone = change(4_000_000_000, rule("egress", 7), how);
+        gone.translates = translates;
+        told(vec![gone], lacking.clone()).len()
+    };
+    assert_eq!(gone(Some(Translates::Source), How::Vanished), 1);
+    assert_eq!(gone(Some(Translates::Source), How::Appeared), 0);
+    assert_eq!(gone(Some(Translates::Destination), How::Vanished), 0);
+    assert_eq!(gone(None, How::Vanished), 0);
 }

@@ -13,7 +13,9 @@ use crate::{
 
 pub fn evidence(facts: &Facts<'_>, change: &Change, began: Option<u64>) -> Evidence {
     let kind = match &change.of {
-        Thing::Link { .. } | Thing::Port { .. } | Thing::Address { .. } => EvidenceKind::Link,
+        Thing::Link { .. } | Thing::Port { .. } | Thing::Address { .. } | Thing::Queue { .. } => {
+            EvidenceKind::Link
+        }
         Thing::Route { .. } => EvidenceKind::Route,
         Thing::Neighbour { .. } => EvidenceKind::Neighbour,
         Thing::Forwarding { .. } => EvidenceKind::Fdb,
@@ -22,7 +24,8 @@ pub fn evidence(facts: &Facts<'_>, change: &Change, began: Option<u64>) -> Evide
         | Thing::Table { .. }
         | Thing::Chain { .. }
         | Thing::Rule { .. }
-        | Thing::Set { .. } => EvidenceKind::Rule,
+        | Thing::Set { .. }
+        | Thing::Filter { .. } => EvidenceKind::Rule,
     };
     let (what, when) = (what(change), facts.clock.text(change.at));
     let by = match &change.by {
@@ -69,6 +72,8 @@ fn thing(thing: &Thing) -> String {
             let octets: Vec<String> = lladdr.iter().map(|octet| format!("{octet:02x}")).collect();
             t!("the forwarding entry {} of {link}", octets.join(":"))
         }
+        Thing::Queue { link } => t!("the queue of {link}"),
+        Thing::Filter { link } => t!("a filter of tc at {link}"),
         Thing::Setting { sysctl } => sysctl.clone(),
         Thing::Table { family, table } => {
             t!("the table {} {}", family.name(), shown(table))

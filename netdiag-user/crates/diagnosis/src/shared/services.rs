@@ -11,6 +11,8 @@ use crate::{
         address::{endpoint, from_wire, is_private},
         cluster::{self, Topic},
         gather::Want,
+        journal::Thing,
+        netfilter::Family,
         pod::label,
         services::{Service, Services, Word},
         shell::CommandLine,
@@ -272,6 +274,16 @@ pub fn rules(text: String, confirm: CommandLine) -> Evidence {
     line
 }
 
+/// A line about the rules for a Service.
+pub fn rules_of(service: &Service, text: String, confirm: CommandLine) -> Evidence {
+    let family = Family::of_ip(service.address.is_ipv6());
+    let table = service.table.as_deref().map(|table| Thing::Table {
+        family,
+        table: table.to_owned(),
+    });
+    rules(text, confirm).of(table)
+}
+
 #[cfg(test)]
 mod tests {
     use netdiag_common::hop::SYN;
@@ -341,6 +353,7 @@ mod tests {
             rejected,
             local: false,
             engine: Engine::Nftables,
+            table: None,
         }
     }
 

@@ -201,13 +201,19 @@ impl Living {
         own && others && facts.stays_as_sent(last.flow())
     }
 
-    /// Others' questions to that address and port become something else here.
+    /// Others' questions to that address and port become something else here, and this would not as the rules are: what
+    /// began before they were there is no fault of theirs.
     fn is_left_as_it_is(&self, facts: &Facts<'_>, symptom: &Symptom, last: &HopFlow) -> bool {
         let server = (symptom.server, symptom.port);
         let asked = (server.0, server.1, symptom.protocol);
         let ours = facts.owns(symptom.client) || facts.is_local_pod(symptom.client);
         let ruled = || published::is_led_on(facts, server, symptom.protocol);
-        to(last.flow()) == asked && ours && (self.led.contains(&asked) || ruled())
+        let now = || {
+            facts
+                .translates(last.flow())
+                .is_some_and(|it| it.destination)
+        };
+        to(last.flow()) == asked && ours && (self.led.contains(&asked) || ruled()) && !now()
     }
 }
 

@@ -1,5 +1,7 @@
 //! What nf_tables tells of a transaction (net/netfilter/nf_tables_api.c, `nf_tables_commit`): each change, and at its end
 //! the new generation, with the process that made it.
+mod rule;
+
 use std::collections::VecDeque;
 
 use crate::{
@@ -8,7 +10,7 @@ use crate::{
         nfnetlink::{self, GENERIC},
     },
     model::{
-        journal::{Change, Doer, How, Thing},
+        journal::{Change, Doer, How, Thing, Translates},
         netfilter::{Chain, Family},
     },
 };
@@ -20,11 +22,13 @@ const MOST: usize = 1024;
 /// NFTA_GEN_PROC_PID, NFTA_GEN_PROC_NAME.
 const PID: u16 = 2;
 const PROGRAM: u16 = 3;
+/// NFTA_RULE_EXPRESSIONS; a rule that is deleted is told whole.
+const EXPRESSIONS: u16 = 4;
 
 /// The changes of the transaction that is being told.
 #[derive(Default)]
 pub struct Batch {
-    waiting: VecDeque<(Thing, How)>,
+    waiting: VecDeque<(Thing, How, Option<Translates>)>,
 }
 
 impl Batch {
@@ -53,17 +57,21 @@ impl Batch {
         // NFT_MSG_NEWGEN
         if kind == 15 {
             let by = doer(body);
-            for (of, how) in self.waiting.drain(..) {
+            for (of, how, translates) in self.waiting.drain(..) {
                 note(Change {
                     at: now,
                     of,
                     how,
                     by: by.clone(),
+                    translates,
                 });
             }
             return;
         }
-        if let Some(change) = family.and_then(|family| change(kind, family, body)) {
+        if let Some((of, how)) = family.and_then(|family| change(kind, family, body)) {
+            let translates =
+                attribute(body, EXPRESSIONS).filter(|_| matches!(of, Thing::Rule { .. }));
+            let change = (of, how, translates.and_then(rule::translates));
             if self.waiting.len() == MOST {
                 self.waiting.pop_front();
             }
@@ -193,6 +201,7 @@ mod tests {
             of,
             how: How::Appeared,
             by: Some(by),
+            translates: None,
         };
         assert_eq!(told, [change], "a chain without its name is none");
         assert!(read(&[first]).is_empty(), "not until it is made");

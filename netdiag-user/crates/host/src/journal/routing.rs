@@ -23,6 +23,8 @@ use crate::{
     routes, rules,
 };
 
+use super::traffic_control;
+
 /// NLM_F_REPLACE, of what was there before.
 const REPLACE: u16 = 0x100;
 /// RTM_NEWLINK, RTM_NEWNETCONF, `struct ifinfomsg`, and IFLA_PROTINFO.
@@ -79,12 +81,16 @@ impl Routing {
                     of,
                     how,
                     by: None,
+                    translates: None,
                 })
             };
             match u16_at(message, 4) {
                 Some(NEWNETCONF) => self.setting(message, &mut changed),
                 Some(NEWLINK) if message.get(HEADER) == Some(&(libc::AF_BRIDGE as u8)) => {
                     self.port(message, &mut changed);
+                }
+                Some(kind) if traffic_control::is_of(kind) => {
+                    traffic_control::read(kind, message, |index| self.name(index), &mut changed);
                 }
                 _ => self.parsed(message, &mut changed),
             }

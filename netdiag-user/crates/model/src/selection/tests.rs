@@ -100,6 +100,7 @@ fn a_service_is_its_address_and_its_backends() {
             rejected: false,
             local: false,
             engine: Engine::Nftables,
+            table: None,
         }],
         ..Services::default()
     };

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::confirm;
 use crate::{
-    journal::Thing,
+    journal::{Thing, Translates},
     shell::CommandLine,
     words::{DIRECTIONS, LIMITS, TIME},
 };
@@ -88,6 +88,9 @@ pub struct Evidence {
     /// What it shows, for finding when that changed.
     #[serde(skip)]
     pub shows: Vec<Thing>,
+    /// That no rule of that family (IPv6's) does this, for finding one that did.
+    #[serde(skip)]
+    pub lacks: Option<(bool, Translates)>,
 }
 
 impl Evidence {
@@ -108,6 +111,7 @@ impl Evidence {
             confirm: None,
             node: None,
             shows: Vec::new(),
+            lacks: None,
         }
     }
 

@@ -215,6 +215,7 @@ mod tests {
             rejected: false,
             local: false,
             engine: Engine::Nftables,
+            table: None,
         };
         let services = Services {
             rules: vec![service],

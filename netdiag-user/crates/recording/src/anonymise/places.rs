@@ -22,7 +22,7 @@ pub enum Kind {
 use self::Kind::{Kernel, Label, Name, Release, Setting, Text, Time};
 
 /// A member that is new stands here after somebody thought about it; until then it is a name.
-const PLACES: [(&str, &str, Kind); 173] = [
+const PLACES: [(&str, &str, Kind); 174] = [
     ("Address", "broadcast", Text),
     ("Address", "peer", Text),
     ("AtLink", "program", Name),
@@ -163,6 +163,7 @@ const PLACES: [(&str, &str, Kind); 173] = [
     ("Service", "name", Name),
     ("Service", "namespace", Name),
     ("Service", "selector", Label),
+    ("Service", "table", Text),
     ("Services", "proxies", Name),
     ("Services", "ranges", Text),
     ("Services", "unread", Text),

@@ -154,6 +154,7 @@ fn to_service(protocol: u8, port: u16) -> Option<Finding> {
         rejected: false,
         local: false,
         engine: Engine::Nftables,
+        table: None,
     };
     let services = Services {
         rules: vec![service],

@@ -29,6 +29,7 @@ fn rule(address: &str, port: u16, local: bool, engine: Engine) -> Service {
         rejected: true,
         local,
         engine,
+        table: None,
     }
 }
 

@@ -21,6 +21,7 @@ fn service(backend: &str) -> Service {
         rejected: false,
         local: false,
         engine: Engine::Nftables,
+        table: None,
     }
 }
 
@@ -170,6 +171,7 @@ fn outlived(seconds: u64, old: &str, new: &str) -> Option<Finding> {
         rejected: false,
         local: false,
         engine: Engine::Nftables,
+        table: None,
     };
     let udp = |to| FlowKey {
         protocol: 17,

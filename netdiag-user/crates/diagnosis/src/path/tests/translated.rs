@@ -70,6 +70,7 @@ fn refused(
         rejected: true,
         local,
         engine: Engine::Nftables,
+        table: None,
     };
     let services = Services {
         rules: vec![rule],

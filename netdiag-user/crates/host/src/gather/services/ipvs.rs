@@ -28,6 +28,7 @@ fn service(server: &VirtualServer) -> Option<Service> {
         backends,
         local: false,
         engine: Engine::Ipvs,
+        table: None,
     })
 }
 

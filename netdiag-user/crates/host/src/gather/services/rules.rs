@@ -44,6 +44,7 @@ struct Found {
     rejected: bool,
     local: bool,
     engine: Option<Engine>,
+    table: Option<Box<str>>,
 }
 
 /// What rules do with packets that they have marked.
@@ -150,6 +151,7 @@ impl Reading {
                 (service.rejected, service.local) = (true, true);
                 service.name = service.name.take().or(marked.name);
                 service.engine = service.engine.or(marked.engine);
+                service.table = service.table.take().or(marked.table);
             }
         }
         for ((address, port, protocol), it) in self.services {
@@ -163,6 +165,7 @@ impl Reading {
                 rejected: it.rejected,
                 local: it.local,
                 engine,
+                table: it.table.filter(|_| engine != Engine::IptablesLegacy),
             };
             match address.is_unspecified() {
                 true => found.add_node_port(service),
@@ -175,6 +178,7 @@ impl Reading {
 impl Found {
     fn meet(&mut self, table: &Table, through: &[Step<'_>], kube_proxy: bool) {
         self.engine = self.engine.or(Some(engine(table, through)));
+        self.table.get_or_insert_with(|| table.name.as_str().into());
         if self.name.is_none() && kube_proxy {
             self.name = through.iter().find_map(name);
         }

@@ -406,6 +406,7 @@ fn services() -> Services {
         rejected: false,
         local: false,
         engine,
+        table: Some(text().into()),
     };
     Services {
         rules: engines().into_iter().map(service).collect(),

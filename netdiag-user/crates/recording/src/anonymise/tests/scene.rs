@@ -320,6 +320,8 @@ fn journal() -> Vec<journal::Change> {
             lladdr: MAC.into(),
             link: name(),
         },
+        Thing::Queue { .. } => Thing::Queue { link: name() },
+        Thing::Filter { .. } => Thing::Filter { link: name() },
         Thing::Setting { .. } => Thing::Setting { sysctl: text() },
         Thing::Table { .. } => Thing::Table {
             family,
@@ -344,6 +346,7 @@ fn journal() -> Vec<journal::Change> {
             name: name(),
             pid: 7,
         }),
+        translates: None,
     };
     things.into_iter().map(change).collect()
 }

@@ -47,6 +47,7 @@ fn service(vip: &str, rejected: bool) -> Service {
         rejected,
         local: false,
         engine: Engine::IptablesNft,
+        table: None,
     }
 }
 

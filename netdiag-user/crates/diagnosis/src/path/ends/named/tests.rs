@@ -139,6 +139,7 @@ fn the_nodes_rules_name_services_too() {
         rejected: true,
         local: false,
         engine: Engine::Nftables,
+        table: None,
     };
     let services = Services {
         rules: vec![rule],
