@@ -243,6 +243,7 @@ fn services() -> Services {
             rejected: false,
             local: false,
             engine: Engine::IptablesNft,
+            table: None,
         }
     });
     Services {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use netdiag_common::flow::FlowKey;
 use netdiag_forwarding::{
     Prepared,
-    way::{Does, Step, Walk},
+    way::{Does, Step, Subject, Walk},
 };
 use netdiag_lang::{english, mark};
 
@@ -21,7 +21,7 @@ use crate::model::{
     hash::Set,
     text,
     verdict::NotChecked,
-    world::{Netns, station::Station},
+    world::{Netns, neighbour::State, station::Station},
 };
 
 mod feature;
@@ -159,6 +159,10 @@ impl Agreement {
         }
         for (way, why) in &otherwise {
             for step in blamed(facts, journey, (way, why)) {
+                if is_learned(step) {
+                    self.count(step.station, Held::Unknown);
+                    continue;
+                }
                 self.count(step.station, Held::Contradicted);
                 let feature = Feature::of(prepared.world, step);
                 let most = match feature.netns == facts.node.netns {
@@ -401,6 +405,16 @@ fn blamed<'a, 'w>(
                 .into_iter()
                 .collect()
         }
+    }
+}
+
+/// Whether it rests on an entry that the kernel makes anew by itself, with each announcement or frame that it hears: a pod that
+/// comes with the address of one that was is no witness against it.
+fn is_learned(step: &Step<'_>) -> bool {
+    match step.by {
+        Some(Subject::Neighbour(entry)) => !matches!(entry.state, State::Permanent | State::NoArp),
+        Some(Subject::Forwarding(entry)) => !(entry.is_static || entry.sticky || entry.local),
+        _ => false,
     }
 }
 

@@ -234,3 +234,24 @@ fn a_pod_is_told_of_a_few_times_and_behind_the_node() {
     assert!(rows[0].what.contains("does with packets"));
     assert!(rows.iter().all(|row| !row.what.contains('\u{1b}')));
 }
+
+#[test]
+fn an_entry_that_the_kernel_makes_anew_bears_no_witness() {
+    let contradicted = |of_peer: State| {
+        let mut agreement = Agreement::default();
+        for (moment, port) in [(50, 40_000), (150, 40_001)] {
+            let mut stack = state(&node(), moment, None);
+            if let Known::Is(all) = &mut stack.neighbours {
+                let mut all = all.iter_mut().filter(|it| it.address == ip(PEER));
+                let entry = all.next().expect("the peer's");
+                (entry.state, entry.mac) = (of_peer, None);
+            }
+            read(&mut agreement, &talks(port, moment + 50), stack);
+        }
+        (
+            of(&agreement, Held::Contradicted),
+            agreement.not_checked(NETNS).len(),
+        )
+    };
+    assert_eq!(contradicted(State::Failed), (0, 0));
+}
