@@ -106,12 +106,22 @@ pub fn sync_by(plan: &Plan, node: &Node, mode: Mode, services: &[Service], polic
 /// What `kube-proxy --cleanup` leaves of them.
 pub fn cleanup(plan: &Plan, node: &Node, mode: Mode) -> Step {
     let ip = if plan.options.ipv6 { "ip6" } else { "ip" };
-    let input = match mode {
-        Mode::Nftables => format!("delete table {ip} kube-proxy\n"),
-        _ => "*filter\nCOMMIT\n*nat\nCOMMIT\n".to_owned(),
-    };
     let (program, arguments) = program(mode, plan.options.ipv6);
-    step(node, program, arguments, input)
+    let (arguments, input) = match mode {
+        Mode::Ipvs => (
+            [arguments, &["ipvsadm -C; ip link del kube-ipvs0"]].concat(),
+            String::new(),
+        ),
+        Mode::Nftables => (
+            arguments.to_vec(),
+            format!("delete table {ip} kube-proxy\n"),
+        ),
+        Mode::IptablesLegacy | Mode::IptablesNft => (
+            arguments.to_vec(),
+            "*filter\nCOMMIT\n*nat\nCOMMIT\n".to_owned(),
+        ),
+    };
+    step(node, program, &arguments, input)
 }
 
 /// What reads such rules.

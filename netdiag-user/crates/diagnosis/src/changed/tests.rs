@@ -31,12 +31,17 @@ fn route(to: &str) -> Thing {
 
 /// What is told of a finding with that line of evidence.
 fn told(changes: Vec<Change>, line: Evidence) -> Vec<String> {
+    told_of(LOST, changes, line)
+}
+
+/// The same where its first packet was lost then.
+fn told_of(first: u64, changes: Vec<Change>, line: Evidence) -> Vec<String> {
     let flow = tcp("172.20.1.5", "172.20.2.9", 443);
     let mut lost = died(flow, ("IP_INNOROUTES", "ip_error"), POD, 4);
-    (lost.1.first, lost.1.last) = (LOST, LOST + 1_000_000_000);
+    (lost.1.first, lost.1.last) = (first, first + 1_000_000_000);
     let observation = Observation {
         drops: vec![lost],
-        now: 9_000_000_000,
+        now: first + 4_000_000_000,
         ..Observation::default()
     };
     let node = Node {
@@ -156,11 +161,12 @@ fn rules_of_a_table_that_is_shown_are_told_as_one_where_they_are_many() {
         told[0].starts_with("the table ip kube-proxy vanished"),
         "{told:?}"
     );
-    let long_ago = vec![change(1, rule("kube-proxy", 1), How::Appeared)];
-    let mut late = shown("kube-proxy");
-    assert_eq!(self::told(long_ago.clone(), late.clone()).len(), 1);
-    late.shows = vec![rule("kube-proxy", 2)];
-    assert!(self::told(long_ago, late).is_empty(), "another rule");
+    let one = || vec![change(4_000_000_000, rule("kube-proxy", 1), How::Appeared)];
+    let lost = |first| told_of(first, one(), shown("kube-proxy")).len();
+    assert_eq!(lost(4_000_000_000 + NEAR_NS), 1);
+    assert_eq!(lost(4_000_000_001 + NEAR_NS), 0, "long ago");
+    let another = line(EvidenceKind::Rule).of([rule("kube-proxy", 2)]);
+    assert!(self::told(one(), another).is_empty(), "another rule");
 }
 
 #[test]

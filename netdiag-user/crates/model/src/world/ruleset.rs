@@ -165,13 +165,7 @@ impl Ruleset {
     /// The chains that are asked at a hook of IPv4 or IPv6, in the order in which they are: of those of one priority
     /// the last that was made is the first (`nf_hook_entries_grow`).
     pub fn at(&self, hook: Hook, ipv6: bool) -> Vec<(&Table, &Chain, &BaseChain)> {
-        let of_family = |table: &&Table| match table.family {
-            Family::Inet => true,
-            Family::Ip => !ipv6,
-            Family::Ip6 => ipv6,
-            _ => false,
-        };
-        let tables = self.tables.iter().filter(of_family);
+        let tables = self.tables.iter().filter(|table| table.family.has(ipv6));
         let chains = tables.filter(|table| !table.dormant).flat_map(|table| {
             let chains = table.chains.iter();
             chains.filter_map(move |chain| Some((table, chain, chain.base.as_ref()?)))

@@ -14,7 +14,7 @@ use netdiag_ruleset::{Index, Said, run};
 use self::packet::Unsure;
 use crate::{
     model::{
-        netfilter::{Family, Iptables},
+        netfilter::Iptables,
         source_nat::{Leaving, SourceNat},
         text,
         world::ruleset::{ChainKind, Expression, Hook, NatKind, Rule, Ruleset, Table},
@@ -45,13 +45,7 @@ pub fn source_nat(root: &Path, packet: &Leaving) -> Result<SourceNat> {
 
 fn of(rules: &Ruleset, packet: &Leaving) -> Result<SourceNat> {
     let ipv6 = packet.source.is_ipv6();
-    let own = |table: &&Table| match table.family {
-        Family::Ip => !ipv6,
-        Family::Ip6 => ipv6,
-        Family::Inet => true,
-        _ => false,
-    };
-    let tables = rules.tables.iter().filter(own);
+    let tables = rules.tables.iter().filter(|table| table.family.has(ipv6));
     let translating = tables.clone().flat_map(|table| &table.chains);
     let translating = translating
         .flat_map(|chain| &chain.rules)

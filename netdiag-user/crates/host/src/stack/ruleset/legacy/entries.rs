@@ -161,9 +161,8 @@ pub fn table(ipv6: bool, name: &str, info: &Info, bytes: &[u8]) -> Option<Table>
     }
     // The last entry says that there are no more.
     chains.pop_if(|chain| chain.base.is_none() && chain.name == "ERROR");
-    let family = if ipv6 { Family::Ip6 } else { Family::Ip };
     Some(Table {
-        family,
+        family: Family::of_ip(ipv6),
         name: attributes::name(name.as_bytes())?,
         legacy: true,
         dormant: false,
