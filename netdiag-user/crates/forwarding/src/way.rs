@@ -2,15 +2,19 @@
 use std::net::IpAddr;
 
 pub use netdiag_model::world::station::Station;
-use netdiag_model::world::{
-    End, Netns, Why,
-    device::{Device, Mac, PortState},
-    ipvs::VirtualServer,
-    neighbour::{FdbEntry, Neighbour},
-    route::Route,
-    rule::Rule,
-    ruleset,
+use netdiag_model::{
+    gather::Asks,
+    world::{
+        End, Netns, Why,
+        device::{Device, Mac, PortState},
+        ipvs::VirtualServer,
+        neighbour::{FdbEntry, Neighbour},
+        route::Route,
+        rule::Rule,
+        ruleset,
+    },
 };
+use netdiag_ruleset::asks;
 
 pub use crate::learned::Memory;
 use crate::{
@@ -39,6 +43,8 @@ pub struct Walk<'w> {
     pub counted: Vec<(Netns, Filter<'w>)>,
     /// Rules whose counters it may have moved.
     pub perhaps: Vec<(Netns, Filter<'w>)>,
+    /// Rules that kept those that translate from being asked: they accept, or return.
+    pub spared: Vec<(Netns, Filter<'w>)>,
     /// Frames that tunnels' packets carry, by the number that these have.
     pub carried: Vec<Carried>,
     /// Where its own questions were heard by who has the address asked for, or answers for others, and may not answer:
@@ -119,6 +125,12 @@ impl<'w> Filter<'w> {
                 .is_some_and(|rule| rules.any(|one| std::ptr::eq(one, rule)))
         };
         self.table.chains.iter().find(has).unwrap_or(self.chain)
+    }
+
+    /// What the rule asks for, as far as rules are told apart by it; of a policy nothing.
+    pub fn asks(&self) -> Asks {
+        let asked = |rule: &ruleset::Rule| asks(self.table.family, &rule.expressions);
+        self.rule.map(asked).unwrap_or_default()
     }
 }
 
@@ -305,6 +317,7 @@ impl<'w> Walk<'w> {
             telling: self.telling,
             taken: self.taken.clone(),
             counted: Vec::new(),
+            spared: Vec::new(),
             perhaps: Vec::new(),
             carried: self.carried.clone(),
             silent: Vec::new(),
@@ -327,6 +340,7 @@ impl<'w> Walk<'w> {
     pub(crate) fn goes_like(&mut self, branch: Self) {
         self.steps.extend(branch.steps);
         self.counted.extend(branch.counted);
+        self.spared.extend(branch.spared);
         self.perhaps.extend(branch.perhaps);
         if let Some(heard) = &mut self.heard {
             heard.extend(branch.heard.unwrap_or_default());

@@ -25,7 +25,7 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 84] = kept![
+pub const KEPT: [Kept; 85] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-bridge-makes-a-tunnels-sum",
     "a-bridge-that-takes-all-forgets-connections",
@@ -102,6 +102,7 @@ pub const KEPT: [Kept; 84] = kept![
     "too-large-for-a-tunnel-a-second-time",
     "two-answer-for-one-address",
     "what-is-led-anew-has-no-ports",
+    "what-is-of-a-link-is-led-anew-by-its-device",
     "what-is-rejected-is-told-by-its-routes-device",
     "what-leads-nowhere-has-no-size",
     "what-no-socket-took-is-of-no-connection",

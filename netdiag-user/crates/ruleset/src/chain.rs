@@ -52,6 +52,8 @@ pub enum Said {
 pub struct Ran<'r> {
     pub said: Said,
     pub by: Option<&'r Rule>,
+    /// Those that sent it back out of their chain, in that order.
+    pub left: Vec<&'r Rule>,
     /// Whose counters moved, in that order.
     pub counted: Vec<&'r Rule>,
     /// Whose may have.
@@ -73,6 +75,7 @@ pub fn run<'r>(
     let mut ran = Ran {
         said: Said::TooLong,
         by: None,
+        left: Vec::new(),
         counted: Vec::new(),
         perhaps: Vec::new(),
     };
@@ -106,6 +109,7 @@ pub fn run<'r>(
         let said = match came {
             Came::Nothing => continue,
             Came::Verdict(Verdict::Return) => {
+                ran.left.push(rule);
                 places.pop();
                 continue;
             }

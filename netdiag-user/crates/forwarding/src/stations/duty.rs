@@ -78,7 +78,8 @@ impl<'w> Walker<'w> {
                 let on = self.translates(walk, space, (place, side), before, packet)?;
                 let wrong = self.prepared.is(Wrong::TranslatedNotRerouted);
                 if on && place.hook == Hook::Output && leads_elsewhere(packet) && !wrong {
-                    *turned = self.reroutes(walk, space, packet)?;
+                    let now = place.turned(turned.as_ref());
+                    *turned = self.reroutes(walk, space, &now, packet)?;
                     turned.is_some()
                 } else {
                     on

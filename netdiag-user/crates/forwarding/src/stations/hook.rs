@@ -20,7 +20,7 @@ use crate::{
     prepared::{Asked, Space, Wrong},
     route::{
         decision::{Decision, No, Way},
-        rules::LOOPBACK,
+        rules::{LOOPBACK, is_of_a_link},
     },
     way::{Does, Filter, How, Rejected, Share, Station, Step, Subject, Unknown, Walk},
 };
@@ -54,6 +54,15 @@ impl<'w> Place<'w> {
             output: Some(output),
             gateway: None,
             routed: Some(output),
+        }
+    }
+
+    /// Behind what has led it another way.
+    pub fn turned(&self, turned: Option<&Turned<'w>>) -> Self {
+        let first = turned.and_then(|(_, ways)| ways.first());
+        Self {
+            routed: first.map(|way| way.device).or(self.routed),
+            ..*self
         }
     }
 
@@ -135,10 +144,6 @@ impl<'w> Walker<'w> {
         }
         let before = *packet;
         let mut turned: Option<Turned<'w>> = None;
-        let first = |turned: &Option<Turned<'w>>| {
-            let (_, ways) = turned.as_ref()?;
-            ways.first().map(|way| way.device)
-        };
         for asked in chains
             .iter()
             .filter(|(.., base)| base.kind != ChainKind::Nat)
@@ -156,10 +161,7 @@ impl<'w> Walker<'w> {
                 return Err(Unknown::NotModelled(what.into()));
             }
             let then = *packet;
-            let now = Place {
-                routed: first(&turned).or(place.routed),
-                ..*place
-            };
+            let now = place.turned(turned.as_ref());
             match self.by_chain(walk, space, &now, (&before, packet), *asked)? {
                 Word::Accepts(by_rule) => {
                     if by_rule && self.prepared.is(Wrong::AcceptEndsTheHook) {
@@ -172,7 +174,7 @@ impl<'w> Walker<'w> {
                 Word::Ended => return Ok(Passed::Ended),
             }
             if is_rerouted(base, *packet, then) {
-                turned = self.reroutes(walk, space, packet)?;
+                turned = self.reroutes(walk, space, &now, packet)?;
                 if turned.is_none() {
                     return Ok(Passed::Ended);
                 }
@@ -261,6 +263,10 @@ impl<'w> Walker<'w> {
         let counter = |rule: &&'w Rule| (space.netns, of(Some(*rule)));
         walk.counted.extend(ran.counted.iter().map(counter));
         walk.perhaps.extend(ran.perhaps.iter().map(counter));
+        if base.kind == ChainKind::Nat && ran.said == Said::Accepts {
+            let all = ran.left.iter().chain(&ran.by);
+            walk.spared.extend(all.map(counter));
+        }
         let own = || match place.hook {
             Hook::Input => Ok(Some(true)),
             Hook::Prerouting => match loops(place, before) {
@@ -311,11 +317,17 @@ impl<'w> Walker<'w> {
         &self,
         walk: &mut Walk<'w>,
         space: &'w Space<'w>,
+        place: &Place<'w>,
         packet: &Packet,
     ) -> Result<Option<Turned<'w>>, Unknown> {
+        // What is of a link alone stays at the device that it leaves by now, whoever has chosen that.
+        let narrow = packet.is_ipv6()
+            && !packet.destination.is_loopback()
+            && is_of_a_link(packet.destination);
+        let by = place.routed.filter(|_| narrow).map(|device| device.index);
         let sender = Sender {
             netns: space.netns,
-            device: packet.bound,
+            device: packet.bound.or(by),
             uid: 0,
             any_source: true,
             failing: None,

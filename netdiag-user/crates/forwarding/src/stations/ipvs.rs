@@ -307,10 +307,9 @@ impl<'w> Walker<'w> {
                 (packet.source, packet.sport) = lead.server;
             }
         }
-        let now = turned.as_ref().and_then(|(_, ways)| ways.first());
-        let here = now.map_or(is_routed_here(place), |way| way.device.flags.loopback);
-        if ipvs.snat_reroute && place.hook != Hook::Input && !here {
-            *turned = self.reroutes(walk, space, packet)?;
+        let now = place.turned(turned.as_ref());
+        if ipvs.snat_reroute && place.hook != Hook::Input && !is_routed_here(&now) {
+            *turned = self.reroutes(walk, space, &now, packet)?;
             if turned.is_none() {
                 return Ok(false);
             }
