@@ -12,14 +12,19 @@ use std::{
     io,
     os::fd::AsRawFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use netdiag_lang::{english, mark};
 use rtnetlink::{
     MulticastGroup,
     sys::{AsyncSocket, AsyncSocketExt, TokioSocket, protocols::NETLINK_ROUTE},
 };
-use tokio::task::JoinHandle;
+use tokio::{
+    task::{JoinHandle, unconstrained, yield_now},
+    time::sleep,
+};
 
 use crate::{
     gather::nfnetlink::NETLINK_NETFILTER,
@@ -47,6 +52,11 @@ const GROUPS: [MulticastGroup; 11] = [
     MulticastGroup::Ipv6Netconf,
     MulticastGroup::Tc,
 ];
+
+/// How long after changes nobody listens: whoever makes many is heard a few times a second, whatever he makes.
+const LULL: Duration = Duration::from_millis(50);
+/// Datagrams that are read in a row; what comes faster than that leaves others their turn.
+const ROW: usize = 1024;
 
 /// Notes what changes from when it was opened until it is dropped.
 pub struct Journal {
@@ -152,21 +162,35 @@ fn listen(protocol: isize, groups: &[u32]) -> io::Result<TokioSocket> {
     Ok(socket)
 }
 
-/// Hands each datagram to `read`, with the moment at which it came.
+/// Hands each datagram to `read`, with the moment at which it was heard, by a lull later than it came.
 fn hear(socket: TokioSocket, shared: Arc<Mutex<Shared>>, read: Read) -> JoinHandle<()> {
     tokio::spawn(async move {
+        let mut heard = Some(socket.recv_from_full().await);
         loop {
-            match socket.recv_from_full().await {
-                // Who has the right may send to this socket, too.
-                Ok((_, from)) if from.port_number() != 0 => {}
-                Ok((datagram, _)) => read(&mut lock(&shared), &datagram, super::stack::now()),
-                // An overrun is told once, and what comes after it is heard.
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    log::debug!("more changes than could be heard");
+            for _ in 0..ROW {
+                match heard.take() {
+                    // Who has the right may send to this socket, too.
+                    Some(Ok((_, from))) if from.port_number() != 0 => {}
+                    Some(Ok((datagram, _))) => {
+                        read(&mut lock(&shared), &datagram, super::stack::now());
+                    }
+                    // An overrun is told once, and what comes after it is heard.
+                    Some(Err(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                        log::debug!("more changes than could be heard");
+                    }
+                    Some(Err(error)) => {
+                        log::debug!("changes are not heard any more: {error}");
+                        return;
+                    }
+                    None => break,
                 }
-                Err(error) => {
-                    log::debug!("changes are not heard any more: {error}");
-                    return;
+                heard = unconstrained(socket.recv_from_full()).now_or_never();
+            }
+            match heard {
+                Some(_) => yield_now().await,
+                None => {
+                    sleep(LULL).await;
+                    heard = Some(socket.recv_from_full().await);
                 }
             }
         }
