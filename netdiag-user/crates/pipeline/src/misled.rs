@@ -15,7 +15,7 @@ use crate::model::{
     flow::UDP,
     world::{
         End, Known, Netns, Stack, World,
-        device::Mac,
+        device::{Device, Mac},
         neighbour::{FdbEntry, Neighbour, State},
     },
 };
@@ -27,6 +27,8 @@ pub enum Misled<'w> {
     Entry(Netns, &'w Neighbour),
     /// Their address is right, and a bridge's table, here, has it behind another port.
     Port(Netns, &'w FdbEntry),
+    /// Nobody's entry leads there, and the bridge's port behind which whoever has that address is takes nothing that is flooded.
+    Unflooded(Netns, &'w Device, Mac),
 }
 
 /// A port that whoever is asked throws away what comes to (RFC 863).
@@ -62,7 +64,9 @@ impl Facts<'_> {
         if !sent.iter().all(same) {
             return None;
         }
-        by_entry(prepared.world, addressed).or_else(|| {
+        let by_entry = by_entry(prepared.world, addressed);
+        let unflooded = || unflooded(prepared.world, addressed.1);
+        by_entry.or_else(unflooded).or_else(|| {
             let led = sent.iter().filter_map(|trail| trail.last());
             let mut led = led.map(|last| by_port(prepared.world, *last));
             let one = led.next().flatten()?;
@@ -84,7 +88,7 @@ impl Facts<'_> {
         };
         self.misled(&answer).filter(|by| match by {
             Misled::Entry(..) => asker.is_ipv6(),
-            Misled::Port(..) => true,
+            Misled::Port(..) | Misled::Unflooded(..) => true,
         })
     }
 
@@ -170,6 +174,25 @@ fn by_entry(world: &World, (end, mac): Sent) -> Option<Misled<'_>> {
             && addresses.any(|own| own.own.address == entry.address)
     });
     (alone && !right).then_some(Misled::Entry(end.netns, entry))
+}
+
+/// The port of whoever has that address, where the bridge's table does not know him.
+fn unflooded(world: &World, mac: Mac) -> Option<Misled<'_>> {
+    let owners = world.stacks.iter().filter_map(|(netns, stack)| {
+        let mut devices = stack.devices.some()?.values();
+        let own = devices.find(|device| device.mac == Some(mac))?;
+        world.wires.get(&End {
+            netns: *netns,
+            index: own.index,
+        })
+    });
+    owners.into_iter().find_map(|port| {
+        let stack = world.stacks.get(&port.netns)?;
+        let device = stack.device(port.index)?;
+        let takes_none = device.port.is_some_and(|port| !port.unicast_flood);
+        let known = stack.fdb.some()?.iter().any(|entry| entry.mac == mac);
+        (takes_none && !known).then_some(Misled::Unflooded(port.netns, device, mac))
+    })
 }
 
 /// The entry of the bridge that sent it out there last, where somebody made it.

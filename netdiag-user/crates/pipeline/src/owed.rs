@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_common::flow::FlowKey;
 use netdiag_forwarding::{
+    connection::Tracked,
     packet::Packet,
     way::{Does, Step, Walk},
 };
@@ -11,8 +12,9 @@ use netdiag_forwarding::{
 use super::{
     conversation::{Conversation, ends, ends_of, may_be_marked, ways},
     facts::Facts,
+    taker::{Taker, taker},
 };
-use crate::model::{flow, world::Netns};
+use crate::model::{flow, gather::Whom, netfilter::Chain, world::Netns};
 
 /// A translation, and the namespace whose rules make it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,17 @@ pub struct Translates {
     pub destination: bool,
 }
 
+/// Why what leaves has its own source still.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Spared {
+    /// A rule that asks for whom it is for keeps it from those that translate.
+    By(Taker, Whom),
+    /// It is of no connection; the rule that sees to that, where there is one alone.
+    Untracked(Option<(Chain, u64)>),
+    /// No rule translates it.
+    Nobody,
+}
+
 impl Facts<'_> {
     /// Where the rules lead a flow's first packet, as all its ways come to their ends; nothing where one is not known.
     pub fn led_to(&self, sent: &FlowKey) -> Option<BTreeSet<IpAddr>> {
@@ -29,14 +42,32 @@ impl Facts<'_> {
         Some(ended(&first).into_iter().map(|(_, to)| to).collect())
     }
 
-    /// Whether the rules let a flow's first packet leave as it was sent, whatever they make of others.
-    pub fn stays_as_sent(&self, sent: &FlowKey) -> bool {
+    /// Why the rules let a flow's first packet leave as it was sent, whatever they make of others; nothing where one of its
+    /// ways leads elsewhere.
+    pub fn stays_as_sent(&self, sent: &FlowKey) -> Option<Spared> {
         let same = |step: &&Step<'_>| {
             let leaves = matches!(step.does, Does::Leaves { .. });
             leaves && now(&step.packet) == flow::ends(sent)
         };
-        let first = self.first_packet(sent);
-        first.is_some_and(|first| ends(&first).iter().all(same))
+        let first = self.first_packet(sent)?;
+        let ended = ends(&first);
+        if !ended.iter().all(same) {
+            return None;
+        }
+        let netns = self.node.netns;
+        let untracked = |step: &&Step<'_>| step.packet.tracked == Tracked::Untracked;
+        if ended.iter().all(untracked) {
+            return Some(Spared::Untracked(self.untracking(netns)));
+        }
+        let here = first.spared.iter().rev().filter(|(at, _)| *at == netns);
+        // One that goes by marks and states is no exception for somebody.
+        let mut by = here.filter_map(|(_, filter)| {
+            Some(Spared::By(
+                taker(*filter, false),
+                filter.asks().destinations?,
+            ))
+        });
+        Some(by.next().unwrap_or(Spared::Nobody))
     }
 
     /// The translation of a flow's first packet, where each of its ways has one and the flow itself is as it was sent.

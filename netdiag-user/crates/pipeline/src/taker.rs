@@ -78,7 +78,7 @@ impl Facts<'_> {
     }
 
     /// The rule of nf_tables' that keeps connections from being tracked, where there is one alone.
-    fn untracking(&self, netns: Netns) -> Option<(Chain, u64)> {
+    pub(super) fn untracking(&self, netns: Netns) -> Option<(Chain, u64)> {
         let stack = self.prepared().world.stacks.get(&netns)?;
         let tables = stack.ruleset.some()?.tables.iter().filter(|t| !t.legacy);
         let mut all = tables.flat_map(|table| {
@@ -157,8 +157,7 @@ fn refusing<'w>(step: &Step<'w>, netns: Netns) -> Option<Filter<'w>> {
 }
 
 fn untracks(rule: &Rule) -> bool {
-    let mut all = rule.expressions.iter();
-    all.any(|expression| *expression == Expression::NoTrack)
+    rule.expressions.iter().any(Expression::untracks)
 }
 
 fn named(table: &ruleset::Table, chain: &ruleset::Chain) -> Chain {
@@ -169,7 +168,7 @@ fn named(table: &ruleset::Table, chain: &ruleset::Chain) -> Chain {
     }
 }
 
-fn taker(filter: Filter<'_>, doubted: bool) -> Taker {
+pub(super) fn taker(filter: Filter<'_>, doubted: bool) -> Taker {
     let chain = filter.holder();
     let numbered = |rule: &Rule| {
         let before = chain

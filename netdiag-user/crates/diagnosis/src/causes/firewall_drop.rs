@@ -64,7 +64,7 @@ use crate::{
         conntrack,
         losses::{self, DropGroup},
         matching_rules::{Candidates, is_untracked, matching_rules, takes_errors, takes_invalid},
-        published,
+        published, rule_evidence,
         service_ports::Other,
         services, traffic_policy,
     },
@@ -264,11 +264,13 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
     let computed = taken.candidates.computed;
     let mut rules = taken.rules();
     rules.truncate(RULES);
-    let found = shown::Found {
+    let found = rule_evidence::Found {
         computed,
         alone: rules.len() == 1,
     };
-    let evidence = rules.iter().map(|r| shown::rule(facts, netns, (r, found)));
+    let evidence = rules
+        .iter()
+        .map(|r| rule_evidence::rule(facts, netns, (r, found)));
     finding.evidence.extend(evidence);
     let evidence = other.as_ref().and_then(|other| other.evidence(facts));
     finding.evidence.extend(evidence);

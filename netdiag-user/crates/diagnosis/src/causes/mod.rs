@@ -159,7 +159,7 @@ pub const ALL: &[Cause] = &[
     cause!(loopback_only_listener, loopback_only_listener::wants),
     cause!(lsm_denied, lsm_denied::wants),
     cause!(masquerade_missing, masquerade_missing::wants),
-    cause!(neighbour_failed),
+    cause!(neighbour_failed, neighbour_failed::wants),
     cause!(neighbour_table_full),
     cause!(nic_queue_full, nic_queue_full::wants),
     cause!(no_route),

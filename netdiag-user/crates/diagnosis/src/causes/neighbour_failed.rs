@@ -24,6 +24,9 @@
 //! gateway, and answers neighbour discovery by a permanent entry of the pod that is wrong, that entry is named.
 //! Configured: `proxy_arp` of that link, neighbour table and FDB.
 //!
+//! Where netfilter of this node drops what is asked or answered there (ARP by a rule of a bridge, neighbour discovery by a
+//! rule for IPv6), that is told with the rule.
+//!
 //! # Look-alikes
 //! Two isolated ports of one bridge: the ARP request does not get through; the finding says so. Just
 //! after a rollout clients still send to pods that are gone: addresses on pods' own links get ten
@@ -56,9 +59,10 @@ use crate::{
         shell::CommandLine,
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Passage, Severity},
     },
+    need::Need,
     pipeline::facts::{Facts, Loss},
     shared::{
-        daemon,
+        daemon, filtered,
         isolation::{self, Isolation},
         local_pod_route,
         losses::{self, DropGroup},
@@ -108,6 +112,11 @@ struct Hop<'a> {
     asker: Option<&'a PodSide>,
 }
 
+/// Which rule of netfilter's takes what neighbours ask and answer.
+pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
+    filtered::wants(facts)
+}
+
 pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     missing(facts)
         .or_else(|| pod_gateway_silent::evaluate(facts, ID, Fault::Neighbour))
@@ -131,7 +140,10 @@ fn missing(facts: &Facts<'_>) -> Option<Finding> {
     finding
         .evidence
         .extend(hop.apart.as_ref().map(Isolation::evidence));
-    finding.evidence.extend(hop.why.as_ref().map(Why::evidence));
+    let why = hop.why.iter();
+    finding
+        .evidence
+        .extend(why.flat_map(|why| why.evidence(facts)));
     finding.about.push(hop.address);
     next_hop::rest_on(facts, &mut finding, hop.link);
     // A pod's own neighbours are nobody else's.

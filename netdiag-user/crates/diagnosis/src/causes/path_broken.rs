@@ -31,7 +31,7 @@
 //!
 //! Observed of frames: all of them come to somebody whom they are not for, or go back to the bridge's port that they came in
 //! by; of a pod whose gateway does not answer: as computed, the answers do. Configured: the entry of the bridge's table that
-//! leads them there.
+//! leads them there, or a port that takes nothing that is flooded.
 //!
 //! Observed of what is of a connection and goes as it was sent, though the rules, as computed, translate whoever begins such a
 //! one: connection tracking has let go of it, or an entry of it is older than the rules; it ends at this node, on a link where
@@ -41,8 +41,16 @@
 //! Observed of connections of others: this node leads them on to a host beyond, out by the link that they came in by, with
 //! their own source, and nobody who is led so is answered: the answers go past this node.
 //!
+//! Observed of answers: they leave with the address of whom this node led the question on to, and nothing translates them back.
+//! Configured: a rule gives one direction another zone of connection tracking, or leaves it untracked.
+//!
 //! Observed of a tunnel: nothing comes in from behind a next hop. Configured: its entry leads to the same node as that of
 //! another next hop.
+//!
+//! Observed of a drop with the reason XFRM_POLICY: a policy of IPsec blocks, or wants what came as it is to have come encrypted.
+//!
+//! Observed of a next hop: nobody behind it answers anybody. Configured: its neighbour entry is one that somebody made, so
+//! that this node asks no more whose it is.
 //!
 //! Observed of large segments: three connections to one address that open and repeat them, while none as large is acknowledged
 //! there, and nobody tells of a smaller MTU.
@@ -72,11 +80,13 @@
 //!
 //! # Fix
 //! The finding names the one thing at which the way ends, and the smallest change to it. Find out who set it.
+mod by_hand;
 mod forgotten;
 #[cfg(test)]
 mod leading;
 mod led_past;
 mod narrow;
+mod not_back;
 mod old_entry;
 mod one_vtep;
 mod own_not_answered;
@@ -133,15 +143,17 @@ pub fn evaluate(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &mut Vec<F
     findings.extend(ended.map(|(told, patterns)| finding(facts, told, &patterns)));
     // What one of them tells is not told by those after it.
     type Rest = fn(&Facts<'_>, &Symptoms<'_>, &[Finding]) -> Vec<Finding>;
-    const RESTS: [Rest; 10] = [
+    const RESTS: [Rest; 12] = [
         own_not_answered::evaluate,
         silent::evaluate,
         old_entry::beyond,
+        not_back::evaluate,
         led_past::evaluate,
         turned::evaluate,
         unlike::evaluate,
         own_remote::evaluate,
         one_vtep::evaluate,
+        by_hand::evaluate,
         narrow::evaluate,
         vip_not_answered::evaluate,
     ];

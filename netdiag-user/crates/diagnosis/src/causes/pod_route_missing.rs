@@ -39,14 +39,17 @@ use crate::{
     model::{
         address::is_link_local,
         flow::{self, TCP},
-        gather::Want,
+        gather::{Want, Whom},
         node::{Link, Route, RouteKind},
         roles::Role,
         total::Total,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
     need::{Need, Sufferer},
-    pipeline::facts::{Facts, HopFlow},
+    pipeline::{
+        facts::{Facts, HopFlow},
+        owed::Spared,
+    },
     shared::{
         daemon, local_pod_route,
         losses::PATTERN,
@@ -239,18 +242,33 @@ fn others_answer(facts: &Facts<'_>) -> bool {
     })
 }
 
-/// What pods send out is translated here, and the rules leave out what they send to this one: whoever wrote them takes it for
-/// somebody who knows pods' addresses.
+/// What pods send out by that link is translated here, and the rules leave out what they send to this one: whoever wrote them takes
+/// it for somebody who knows pods' addresses, by a range in which pods are here, too, or by how the rule that translates is written.
 fn excepted(facts: &Facts<'_>, asks: &[&HopFlow]) -> Option<PodAddress> {
     let pods = |flow: &FlowKey| facts.is_local_pod(flow::ends(flow).0);
+    let by = asks.first()?.key.ifindex;
     let mut tries = facts.attempts().iter().flat_map(|all| all.tries.iter());
     let translated = tries.any(|tried| {
         let origin = facts.legs().origin(&tried.flow);
         let named = |asked: FlowKey| flow::ends(&asked).0 != flow::ends(&tried.flow).0;
-        tried.opened() && origin.is_some_and(|(asked, _)| pods(&asked) && named(asked))
+        let there = tried
+            .requests
+            .iter()
+            .any(|hop| hop.egress() && hop.key.ifindex == by);
+        tried.opened() && there && origin.is_some_and(|(asked, _)| pods(&asked) && named(asked))
     });
+    let sides = &facts.node.pod_sides;
+    let near = |whom: Whom| {
+        let mut own = sides.iter().flat_map(|side| &side.addresses);
+        own.any(|address| whom.may_be(*address))
+    };
+    let as_pods = |ask: &&HopFlow| match facts.stays_as_sent(ask.flow()) {
+        Some(Spared::By(_, whom)) => near(whom),
+        Some(Spared::Nobody) => true,
+        Some(Spared::Untracked(_)) | None => false,
+    };
     let mut of_pods = asks.iter().filter(|ask| pods(ask.flow()));
-    let left_out = translated && of_pods.any(|ask| facts.stays_as_sent(ask.flow()));
+    let left_out = translated && of_pods.any(as_pods);
     // Whoever answers this node itself by that way has a network there that no tunnel leads to.
     let to = asks
         .first()

@@ -7,7 +7,11 @@ use crate::{
     model::{
         address::mac,
         verdict::{Evidence, EvidenceKind, Fix, Origin, Subject},
-        world::{Netns, neighbour::FdbEntry},
+        world::{
+            Netns,
+            device::{Device, Mac},
+            neighbour::FdbEntry,
+        },
     },
     pipeline::{
         facts::{Facts, Loss},
@@ -18,18 +22,49 @@ use crate::{
 
 /// What leads all packets of a flow to a host that they are not for, where that is a bridge's table here.
 pub fn told(facts: &Facts<'_>, flow: &FlowKey) -> Option<Told> {
-    match facts.misled(flow)? {
-        Misled::Port(netns, entry) => by_port(facts, netns, entry),
-        Misled::Entry(..) => None,
-    }
+    in_words(facts, facts.misled(flow)?)
 }
 
 /// The same of the answers of a pod's gateway, without which a packet died in the pod.
 pub fn of_gateway(facts: &Facts<'_>, loss: &Loss) -> Option<Told> {
     let (gateway, asker) = pod_gateway_silent::asked(facts, loss)?;
-    match facts.answers_misled(gateway, asker)? {
+    in_words(facts, facts.answers_misled(gateway, asker)?)
+}
+
+fn in_words(facts: &Facts<'_>, misled: Misled<'_>) -> Option<Told> {
+    match misled {
         Misled::Port(netns, entry) => by_port(facts, netns, entry),
+        Misled::Unflooded(netns, port, whose) => Some(unflooded(facts, netns, port, whose)),
         Misled::Entry(..) => None,
+    }
+}
+
+/// A port that is sent nothing for whom the bridge does not know.
+fn unflooded(facts: &Facts<'_>, netns: Netns, port: &Device, whose: Mac) -> Told {
+    let (name, whose) = (&port.name, mac(&whose.0));
+    let learns = port.port.is_some_and(|port| port.learning);
+    let what = t!(
+        "the bridge does not know {whose}, which is behind {name}, and {name} takes nothing that is flooded"
+    );
+    let inside = |command| facts.node.inside(netns, command);
+    let mut line = Evidence::new(EvidenceKind::Link, Origin::Configured, what.clone());
+    let shown = shell!("bridge -d link show dev {}", name);
+    line.confirm = Some(inside(shown).showing(&["flood off"]));
+    let here = netns == facts.node.netns;
+    let change = match learns {
+        true => shell!("bridge link set dev {} flood on", name),
+        false => shell!("bridge link set dev {} learning on flood on", name),
+    };
+    Told {
+        what,
+        subject: here.then(|| Subject::Link { name: name.clone() }),
+        evidence: line,
+        fix: Fix {
+            summary: t!(
+                "let the port {name} learn and be flooded to, or give the bridge the entry that it lacks; find out who set it so: whoever does has to make the entries"
+            ),
+            commands: vec![inside(change)],
+        },
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use netdiag_forwarding::way::{self, Does, How, Station, Step};
 use netdiag_lang::t;
 
-use super::{astray, pod_default};
+use super::{astray, ipsec, pod_default};
 use crate::{
     model::{
         address::Prefix,
@@ -14,6 +14,7 @@ use crate::{
         shell::CommandLine,
         verdict::{Evidence, EvidenceKind, Fix, Origin, PodRole, Subject},
         world::{
+            Netns,
             device::Device,
             of_node,
             route::{Kind, Route},
@@ -25,13 +26,14 @@ use crate::{
 };
 
 /// Where a step says no by what is configured.
-pub const STATIONS: [Station; 6] = [
+pub const STATIONS: [Station; 7] = [
     Station::Link,
     Station::Bridge,
     Station::ReversePath,
     Station::Route,
     Station::Forward,
     Station::Encap,
+    Station::Xfrm,
 ];
 
 /// All that is said of one step.
@@ -46,7 +48,7 @@ pub struct Told {
 /// A step with whom it is about.
 struct At<'f, 'a> {
     facts: &'f Facts<'a>,
-    netns: u32,
+    netns: Netns,
     how: How,
     source: IpAddr,
     destination: IpAddr,
@@ -54,6 +56,9 @@ struct At<'f, 'a> {
 
 /// The step at which the ways of such packets end.
 pub fn of_loss(facts: &Facts<'_>, loss: &Loss) -> Option<Told> {
+    if loss.reason == ipsec::REASON {
+        return ipsec::of_loss(facts, loss);
+    }
     let ended = facts.dead_end(loss);
     ended.map_or_else(
         || astray::of_gateway(facts, loss),
@@ -106,20 +111,8 @@ pub fn told(facts: &Facts<'_>, step: &Step<'_>) -> Option<Told> {
 }
 
 impl At<'_, '_> {
-    /// Whose network namespace it is: this node's, or that of one of its pods.
     fn whose(&self) -> String {
-        let node = self.facts.node;
-        if self.netns == node.netns {
-            return t!("this node").into();
-        }
-        let side = node.pod_side(self.netns);
-        let address = side.and_then(|side| side.addresses.first().copied());
-        let pod = address.and_then(|a| self.facts.pod(a, PodRole::Source));
-        match (pod, address) {
-            (Some(pod), _) => t!("the pod {}", label(&pod)),
-            (None, Some(address)) => t!("the pod {address}"),
-            (None, None) => t!("network namespace {}", self.netns),
-        }
+        whose(self.facts, self.netns)
     }
 
     fn is_here(&self) -> bool {
@@ -464,6 +457,22 @@ impl At<'_, '_> {
             },
             what,
         }
+    }
+}
+
+/// Whose network namespace it is: this node's, or that of one of its pods.
+pub fn whose(facts: &Facts<'_>, netns: Netns) -> String {
+    let node = facts.node;
+    if netns == node.netns {
+        return t!("this node").into();
+    }
+    let side = node.pod_side(netns);
+    let address = side.and_then(|side| side.addresses.first().copied());
+    let pod = address.and_then(|a| facts.pod(a, PodRole::Source));
+    match (pod, address) {
+        (Some(pod), _) => t!("the pod {}", label(&pod)),
+        (None, Some(address)) => t!("the pod {address}"),
+        (None, None) => t!("network namespace {netns}"),
     }
 }
 

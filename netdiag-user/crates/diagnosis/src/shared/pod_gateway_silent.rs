@@ -11,7 +11,9 @@ use std::{collections::BTreeSet, net::IpAddr};
 use netdiag_lang::t;
 
 use super::{
-    dead_end, forwarding,
+    dead_end,
+    filtered::Filtered,
+    forwarding,
     losses::{self, DropGroup},
     next_hop, restoring, wrong_neighbour_entry,
 };
@@ -57,6 +59,10 @@ enum Why<'a> {
     /// That link, the pod's or its bridge, has no such address; it had it when the run began, with
     /// this prefix.
     Lost(&'a Link, Option<Prefix>),
+    /// IPv6 is switched off on that link.
+    Without6(&'a Link),
+    /// Netfilter of this node takes the questions or the answers.
+    Filtered(Filtered),
     /// It should answer.
     Unknown,
 }
@@ -104,6 +110,9 @@ pub fn evaluate(facts: &Facts<'_>, cause: &str, fault: Fault) -> Option<Finding>
     };
     let mut finding = losses::finding(facts, cause, severity, &patterns, summary);
     finding.evidence.push(evidence(facts, &one, &why));
+    if let Why::Filtered(filtered) = &why {
+        finding.evidence.extend(filtered.evidence(facts));
+    }
     finding.evidence.extend(arp_losses(facts, one.link));
     finding.about.push(one.gateway);
     next_hop::rest_on(facts, &mut finding, Some(one.link));
@@ -158,6 +167,15 @@ fn silent<'a>(facts: &Facts<'a>, loss: &Loss) -> Option<Silent<'a>> {
 }
 
 fn why<'a>(facts: &Facts<'a>, silent: &Silent<'a>) -> Why<'a> {
+    let why = by_state(facts, silent);
+    let filtered = || Filtered::of(facts, silent.gateway, &[silent.link.index]);
+    match why {
+        Why::Unknown => filtered().map_or(why, Why::Filtered),
+        _ => why,
+    }
+}
+
+fn by_state<'a>(facts: &Facts<'a>, silent: &Silent<'a>) -> Why<'a> {
     let (node, link) = (facts.node, silent.link);
     let bridge = link.master.and_then(|master| node.link(master));
     let near = bridge.unwrap_or(link);
@@ -169,7 +187,10 @@ fn why<'a>(facts: &Facts<'a>, silent: &Silent<'a>) -> Why<'a> {
     }
     // A bridge answers for nobody else, and ND neither by itself.
     if bridge.is_some() || silent.gateway.is_ipv6() {
-        return Why::Lost(near, before(facts, near, silent.gateway));
+        return match silent.gateway.is_ipv6() && is_off6(facts, near) {
+            true => Why::Without6(near),
+            false => Why::Lost(near, before(facts, near, silent.gateway)),
+        };
     }
     if let Some(sysctl) = forwarding::off_at(facts, link) {
         return Why::ForwardingOff(sysctl);
@@ -188,6 +209,16 @@ fn why<'a>(facts: &Facts<'a>, silent: &Silent<'a>) -> Why<'a> {
         true => Why::NoProxy,
         false => Why::Unknown,
     }
+}
+
+fn is_off6(facts: &Facts<'_>, link: &Link) -> bool {
+    let stack = facts.gathered.stack(facts.node.netns);
+    let device = stack.and_then(|stack| stack.device(link.index));
+    device.is_some_and(|device| device.conf6.is_some_and(|conf| conf.disable))
+}
+
+fn disable_ipv6(link: &Link) -> String {
+    format!("net.ipv6.conf.{}.disable_ipv6", link.name.replace('.', "/"))
 }
 
 fn has(link: &Link, address: IpAddr) -> bool {
@@ -233,6 +264,8 @@ fn tell(silent: &Silent<'_>, why: &Why<'_>) -> String {
         Why::NoProxy => t!("proxy_arp is 0 on {link}, and this node has no such address"),
         Why::Down(bridge) => t!("{}, the pod's bridge, is down", bridge.name),
         Why::Lost(near, _) => t!("{} has no such address", near.name),
+        Why::Without6(near) => t!("{} is 1: {} has no IPv6", disable_ipv6(near), near.name),
+        Why::Filtered(filtered) => filtered.text(),
         Why::Unknown => return t!("the gateway {gateway} does not answer on {link}"),
     };
     t!("the gateway {gateway} does not answer on {link}: {by}")
@@ -275,12 +308,17 @@ fn evidence(facts: &Facts<'_>, silent: &Silent<'_>, why: &Why<'_>) -> Evidence {
             t!("{} and that of all are 0", proxy_arp(link)),
             shell!("sysctl {}", proxy_arp(link)),
         ),
+        Why::Without6(near) => line(
+            EvidenceKind::Sysctl,
+            t!("{} is 1", disable_ipv6(near)),
+            shell!("sysctl {}", disable_ipv6(near)),
+        ),
         Why::Down(near) | Why::Lost(near, _) => line(
             EvidenceKind::Link,
             tell(silent, why),
             shell!("ip address show dev {}", near.name),
         ),
-        Why::Unknown => line(
+        Why::Filtered(_) | Why::Unknown => line(
             EvidenceKind::Neighbour,
             t!("the pod routes by {gateway}, behind {link}"),
             facts
@@ -364,6 +402,14 @@ fn fix(facts: &Facts<'_>, silent: &Silent<'_>, why: &Why<'_>) -> Fix {
             ),
             vec![shell!("ip address add {} dev {}", had, near.name)],
         ),
+        Why::Without6(near) => (
+            t!(
+                "switch IPv6 on again on {}, and have the CNI's agent give it {gateway} and the pod's route again: they went with it; find out who switched it off",
+                near.name
+            ),
+            vec![shell!("sysctl -w {}=0", disable_ipv6(near))],
+        ),
+        Why::Filtered(filtered) => return filtered.fix(),
         // It may be another host's behind the bridge.
         Why::Lost(near, None) => (
             t!(

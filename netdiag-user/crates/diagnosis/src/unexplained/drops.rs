@@ -17,6 +17,7 @@ use crate::{
     },
     pipeline::{
         facts::{Facts, Loss},
+        journey::Journey,
         success::SYN,
     },
     shared::{
@@ -25,6 +26,9 @@ use crate::{
     },
     shell,
 };
+
+/// Within which a client asks again for the third time (1, 3, 7 s: RFC 6298).
+const ASKS_AGAIN_NS: u64 = 8_000_000_000;
 
 /// What is dropped here persistently, of what somebody may miss.
 pub fn patterns<'f>(facts: &'f Facts<'_>) -> Vec<DropGroup<'f>> {
@@ -109,7 +113,19 @@ fn is_rubbish(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let land = all(&|reason| ["IP_LOCAL_SOURCE", "IP_RPFILTER"].contains(&reason))
         && losses::is_forged_outside(facts, pattern);
     let wrapped = all(&|reason| reason.starts_with("VXLAN_"));
-    land || wrapped && !losses::is_peer(facts, pattern.source)
+    land || wrapped && !losses::is_peer(facts, pattern.source) || is_backscatter(facts, pattern)
+}
+
+/// Answers to a pod of this node that asked that server nothing, which every link here would have seen: who is flooded in
+/// somebody's name answers him. Whoever has asked before anybody looked asks again by then.
+fn is_backscatter(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
+    let pod = facts.pod_side_of(pattern.destination).is_some();
+    let lasts = pattern.last().saturating_sub(pattern.first()) >= ASKS_AGAIN_NS;
+    let asked = |(flow, journey): (&FlowKey, &Journey<'_>)| {
+        ends(flow) == (pattern.destination, pattern.source) && journey.came_in()
+    };
+    let tcp = pattern.protocol == TCP && pattern.reply;
+    tcp && pod && lasts && facts.all_watched && !facts.journeys().iter().any(asked)
 }
 
 /// Whether a packet was dropped before a socket had it, or by a filter that somebody set there: no cause is

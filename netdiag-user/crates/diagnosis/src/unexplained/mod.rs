@@ -45,6 +45,7 @@ use crate::{
         address::endpoint,
         flow,
         gather::Want,
+        node::Neighbour,
         pod::label,
         roles::Role,
         verdict::{Finding, PodRole, Severity, Unexplained},
@@ -64,7 +65,7 @@ impl Symptoms<'_> {
         let mut all: Vec<Symptom> = self.untold(facts, findings).cloned().collect();
         let known = Known {
             facts,
-            ways: Ways::new(facts, &all),
+            ways: Ways::new(facts, all.iter()),
             owed: Owed::new(facts),
             findings,
         };
@@ -120,10 +121,24 @@ impl Symptoms<'_> {
             .collect()
     }
 
+    /// What left by a next hop behind which nobody answers anybody, and whose entry somebody made, that no finding tells.
+    pub fn by_hand<'f>(
+        &self,
+        facts: &Facts<'f>,
+        findings: &[Finding],
+    ) -> Vec<(&'f Neighbour, &Symptom)> {
+        let all: Vec<&Symptom> = self.left(facts, findings).collect();
+        let ways = Ways::new(facts, all.iter().copied());
+        let asks = |c: &&Symptom| c.asked > 0 && !c.answers && ways.doubtful(c);
+        let led = all.into_iter().filter(asks);
+        led.filter_map(|symptom| Some((ways.permanent(symptom)?, symptom)))
+            .collect()
+    }
+
     /// What got no farther than this node without a word of a drop, and that no finding tells.
     pub fn silent(&self, facts: &Facts<'_>, findings: &[Finding]) -> Vec<&Symptom> {
         let silent = self.untold(facts, findings).filter(|c| {
-            let asks = c.asked > 0 && !c.answers && c.stray.is_none();
+            let asks = c.asked > 0 && c.stray.is_none();
             asks && !c.is_dropped() && c.circles.is_none() && !left(c)
         });
         silent.collect()
@@ -302,7 +317,7 @@ fn here(known: &Known<'_, '_>, symptom: &Symptom) -> String {
             );
         }
         let way = ways.name(symptom);
-        let entry = ways.permanent(symptom);
+        let entry = ways.entry(symptom);
         let entry = entry.map_or_else(String::new, |e| t!(" ({e})"));
         let bare = clues::bare(facts, symptom);
         let bare = bare.map_or_else(String::new, |bare| t!("{bare}; "));

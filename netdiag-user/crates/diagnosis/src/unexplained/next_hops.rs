@@ -34,13 +34,13 @@ pub struct Ways<'f, 'a> {
 }
 
 impl<'f, 'a> Ways<'f, 'a> {
-    pub fn new(facts: &'f Facts<'a>, all: &[Symptom]) -> Self {
+    pub fn new<'s>(facts: &'f Facts<'a>, all: impl Iterator<Item = &'s Symptom>) -> Self {
         let mut ways = Self {
             facts,
             heard: HashMap::new(),
             silent: HashMap::new(),
         };
-        for symptom in all.iter().filter(|c| left(c)) {
+        for symptom in all.filter(|c| left(c)) {
             if let Some(way) = ways.by(symptom) {
                 ways.silent.entry(way).or_default().insert(symptom.far());
             }
@@ -160,12 +160,15 @@ impl<'f, 'a> Ways<'f, 'a> {
     }
 
     /// An entry that somebody made by hand may be wrong; on a tunnel the CNI's agent made it.
-    pub fn permanent(&self, symptom: &Symptom) -> Option<String> {
-        let far = symptom.far();
+    pub fn permanent(&self, symptom: &Symptom) -> Option<&'a Neighbour> {
         let (oif, gateway, _) = self.by(symptom)?;
-        let entry = self.by_hand(oif, gateway.unwrap_or(far))?;
+        self.by_hand(oif, gateway.unwrap_or_else(|| symptom.far()))
+    }
+
+    pub fn entry(&self, symptom: &Symptom) -> Option<String> {
+        let entry = self.permanent(symptom)?;
         let lladdr = mac(entry.lladdr.as_deref()?);
-        let link = self.facts.node.link_name(oif);
+        let link = self.facts.node.link_name(entry.ifindex);
         let delete = shell!("ip neighbour del {} dev {}", entry.address, link);
         let delete = delete.told_or("ip neighbour del");
         Some(t!(

@@ -230,10 +230,12 @@ where
         let out = way_out(facts, t).filter(|_| !outs.is_empty());
         out.is_some_and(|out| !outs.contains(&out))
     };
-    // An entry from before the rules leads its datagrams past them.
+    // An entry from before the rules leads its datagrams past them, and rules may lead on a part alone.
     let as_it_is = |t: &Connection<'_>| {
         let server = (ends(&t.flow).1, t.flow.destination_port);
-        let led_on = || published::is_led_on(facts, server, t.flow.protocol);
+        // Of a connection that opened one end is known to be somebody else.
+        let led = t.flow.protocol == TCP && !worked.is_empty();
+        let led_on = || led || published::is_led_on(facts, server, t.flow.protocol);
         left_as_it_is(t) && worked.iter().all(|t| !t.goes_as_it_is(facts)) && led_on()
     };
     let dead = |t: &&Connection<'_>| match backend(t) {
@@ -491,5 +493,12 @@ fn is_everyday(facts: &Facts<'_>, symptom: &Symptom) -> bool {
         .iter()
         .any(|s| s.addresses.contains(&far));
     let is = facts.pod_side_of(far).is_some();
-    nowhere || was && !is
+    nowhere || was && !is || is_made_up(facts, symptom)
+}
+
+/// From outside, with an address of this node's own pods' network that none of them has.
+fn is_made_up(facts: &Facts<'_>, symptom: &Symptom) -> bool {
+    let outside = |h: &HopFlow| h.role == Some(Role::Uplink) && !h.egress();
+    let came = symptom.last.as_ref().is_some_and(outside);
+    came && !symptom.answers && losses::is_nobodys(facts, symptom.client)
 }

@@ -20,6 +20,7 @@ use crate::{
     pipeline::{
         connection_groups::{Connection, Outcome},
         facts::{Facts, HopFlow},
+        owed::Spared,
     },
     shared::published,
 };
@@ -31,11 +32,20 @@ pub enum Unlike<'a> {
     /// This node translates its source to an address that it does not have.
     Source { left: &'a Link, source: IpAddr },
     /// What others ask there is translated on this node, and this is not.
-    Untranslated { left: &'a Link },
+    Untranslated {
+        left: &'a Link,
+        /// Others of the same client's are.
+        part: bool,
+    },
     /// Its source is of that link's own network: who is there asks on the link for it, and this node does not answer.
     Unclaimed { left: &'a Link, source: IpAddr },
-    /// What pods send out there is translated, and the rules leave out what is for that one: nobody there knows the pod.
-    Excepted { left: &'a Link },
+    /// What pods send out is translated, on that link or on others, and this is not: nobody there knows the pod.
+    Excepted {
+        left: &'a Link,
+        others_here: bool,
+        /// The handle of the rule that leaves it out.
+        rule: Option<u64>,
+    },
     /// It is for this very node, and left by a link of it: who sits on that link does not reach the host below.
     Below { left: &'a Link, own: IpAddr },
 }
@@ -49,13 +59,13 @@ impl<'a> Unlike<'a> {
         living
             .made_up(facts, symptom, last)
             .map(|source| Self::Source { left, source })
-            .or_else(|| untranslated().then_some(Self::Untranslated { left }))
+            .or_else(|| {
+                let part = living.made.contains(&(symptom.client, to(last.flow())));
+                untranslated().then_some(Self::Untranslated { left, part })
+            })
             .or_else(|| below(facts, last).map(|own| Self::Below { left, own }))
             .or_else(|| unclaimed(facts, last).map(|source| Self::Unclaimed { left, source }))
-            .or_else(|| {
-                let excepted = living.is_excepted(facts, symptom, last);
-                excepted.then_some(Self::Excepted { left })
-            })
+            .or_else(|| living.excepted(facts, symptom, last, left))
             .or_else(|| {
                 let other = living.other(facts, last)?;
                 Some(Self::Link { left, other })
@@ -79,7 +89,7 @@ impl<'a> Unlike<'a> {
                 "its source {source} is of this link's own network: whoever is there asks for it here, and this node does not answer for it"
             ),
             Self::Excepted { .. } => t!(
-                "it left with the pod's own address, and what pods send to others there is translated to this node's"
+                "it left with the pod's own address, and what pods send to others is translated to this node's"
             )
             .into(),
             Self::Below { own, .. } => {
@@ -92,9 +102,9 @@ impl<'a> Unlike<'a> {
         match self {
             Self::Link { left, .. }
             | Self::Source { left, .. }
-            | Self::Untranslated { left }
+            | Self::Untranslated { left, .. }
             | Self::Unclaimed { left, .. }
-            | Self::Excepted { left }
+            | Self::Excepted { left, .. }
             | Self::Below { left, .. } => left,
         }
     }
@@ -138,6 +148,8 @@ pub struct Living {
     outs: HashMap<To, BTreeSet<u32>>,
     /// Whom others asked, and were translated to somebody else.
     led: HashSet<To>,
+    /// Who was answered by whom, and did not get there as it was asked.
+    made: HashSet<(IpAddr, To)>,
     /// With which source.
     sources: HashSet<IpAddr>,
     /// Uplinks by which what pods ask leaves with another source, and those by which it leaves with the pods' own.
@@ -154,6 +166,9 @@ impl Living {
             all.sources.insert(ends(&tried.flow).0);
             if tried.became.is_some_and(|leg| to(&leg) != asked) {
                 all.led.insert(asked);
+            }
+            if tried.was.is_none() && !tried.goes_as_it_is(facts) {
+                all.made.insert((ends(&tried.flow).0, asked));
             }
             if let Some(out) = tried.requests.iter().rev().find(|hop| leaves(hop)) {
                 all.outs.entry(asked).or_default().insert(out.key.ifindex);
@@ -194,11 +209,27 @@ impl Living {
 
     /// As the rules are, a pod's question stays as it is there, though those of pods to others leave in this node's name, and none
     /// that leaves as it is comes back.
-    fn is_excepted(&self, facts: &Facts<'_>, symptom: &Symptom, last: &HopFlow) -> bool {
+    fn excepted<'a>(
+        &self,
+        facts: &Facts<'_>,
+        symptom: &Symptom,
+        last: &HopFlow,
+        left: &'a Link,
+    ) -> Option<Unlike<'a>> {
         let by = last.key.ifindex;
         let own = ends(last.flow()).0 == symptom.client && facts.is_local_pod(symptom.client);
-        let others = self.named.contains(&by) && !self.bare.contains(&by);
-        own && others && facts.stays_as_sent(last.flow())
+        if !own || self.named.is_empty() || self.bare.contains(&by) {
+            return None;
+        }
+        let rule = match facts.stays_as_sent(last.flow())? {
+            Spared::By(taker, _) => taker.rule.map(|rule| rule.handle),
+            Spared::Untracked(_) | Spared::Nobody => None,
+        };
+        Some(Unlike::Excepted {
+            left,
+            others_here: self.named.contains(&by),
+            rule,
+        })
     }
 
     /// Others' questions to that address and port become something else here, and this would not as the rules are: what

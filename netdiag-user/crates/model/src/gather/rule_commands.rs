@@ -34,6 +34,31 @@ impl Rule {
     pub fn let_too_big_pass(&self, family: u8) -> Option<CommandLine> {
         self.origin.let_too_big_pass(family)
     }
+
+    /// Accepts what IPv6 asks and answers on links, before anything else in its chain.
+    pub fn let_neighbours_pass(&self) -> Option<CommandLine> {
+        match &self.origin {
+            RuleOrigin::Nft { chain, .. } => {
+                let [family, table, chain] = chain.plain()?;
+                let insert = shell!("nft insert rule {} {} {}", family, table, chain);
+                // Solicitations and advertisements.
+                Some(insert.with_words(["icmpv6", "type", "135-136", "accept"]))
+            }
+            RuleOrigin::Iptables {
+                program,
+                table,
+                chain,
+                ..
+            } => {
+                let (program, table, chain) = (program.name(), name(table)?, name(chain)?);
+                let insert = shell!("{} -t {} -I {}", program, table, chain);
+                // What no router sent on (RFC 4861, 7.1).
+                let near = ["-p", "ipv6-icmp", "-m", "hl", "--hl-eq", "255"];
+                Some(insert.with_words(near.iter().chain(&["-j", "ACCEPT"])))
+            }
+            RuleOrigin::Unknown => None,
+        }
+    }
 }
 
 impl RuleOrigin {
@@ -60,7 +85,7 @@ impl RuleOrigin {
         }
     }
 
-    fn delete(&self) -> Option<CommandLine> {
+    pub fn delete(&self) -> Option<CommandLine> {
         match self {
             Self::Nft { chain, handle } => {
                 let [family, table, chain] = chain.plain()?;

@@ -9,9 +9,11 @@ use crate::{
         verdict::{Evidence, Fix},
     },
     pipeline::facts::Facts,
+    shared::filtered::Filtered,
 };
 
 pub enum Why<'a> {
+    Filtered(Filtered),
     Below(Below<'a>),
     Beside(Beside<'a>),
     Shadow(Shadow<'a>),
@@ -25,6 +27,15 @@ impl<'a> Why<'a> {
         link: Option<&'a Link>,
         asker: Option<&'a PodSide>,
     ) -> Option<Self> {
+        let askers = facts
+            .node
+            .links
+            .iter()
+            .filter(|l| asker.is_some_and(|asker| l.peer_netns == Some(asker.netns)));
+        let links: Vec<u32> = link.into_iter().chain(askers).map(|l| l.index).collect();
+        if let Some(filtered) = Filtered::of(facts, address, &links) {
+            return Some(Self::Filtered(filtered));
+        }
         Below::of(facts, address, asker)
             .map(Self::Below)
             .or_else(|| Beside::of(facts, (address, to), link).map(Self::Beside))
@@ -33,22 +44,25 @@ impl<'a> Why<'a> {
 
     pub fn text(&self) -> String {
         match self {
+            Self::Filtered(why) => why.text(),
             Self::Below(why) => why.text(),
             Self::Beside(why) => why.text(),
             Self::Shadow(why) => why.text(),
         }
     }
 
-    pub fn evidence(&self) -> Evidence {
+    pub fn evidence(&self, facts: &Facts<'_>) -> Vec<Evidence> {
         match self {
-            Self::Below(why) => why.evidence(),
-            Self::Beside(why) => why.evidence(),
-            Self::Shadow(why) => why.evidence(),
+            Self::Filtered(why) => why.evidence(facts),
+            Self::Below(why) => vec![why.evidence()],
+            Self::Beside(why) => vec![why.evidence()],
+            Self::Shadow(why) => vec![why.evidence()],
         }
     }
 
     pub fn fix(&self, look: Vec<CommandLine>) -> Fix {
         match self {
+            Self::Filtered(why) => why.fix(),
             Self::Below(why) => why.fix(),
             Self::Beside(why) => why.fix(look),
             Self::Shadow(why) => why.fix(),

@@ -131,7 +131,8 @@ impl<'a> Shared<'a> {
     }
 }
 
-/// Something comes in by the tunnel from a network behind that next hop.
+/// Something that answers comes in by the tunnel from a network behind that next hop: who asks from there is no sign that
+/// anything gets there.
 fn answers(facts: &Facts<'_>, tunnel: &Link, hop: IpAddr) -> bool {
     let by = |r: &&Route| r.oif == Some(tunnel.index) && r.gateway == Some(hop);
     let behind = |source: IpAddr| {
@@ -140,7 +141,7 @@ fn answers(facts: &Facts<'_>, tunnel: &Link, hop: IpAddr) -> bool {
     };
     let came = |h: &HopFlow| {
         let in_by = h.key.ifindex == tunnel.index && !h.egress();
-        in_by && behind(ends(h.flow()).0)
+        in_by && behind(ends(h.flow()).0) && facts.direction().is_answer(h.flow())
     };
     facts.flows.iter().any(came)
 }

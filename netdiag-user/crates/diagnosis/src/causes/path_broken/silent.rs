@@ -25,7 +25,7 @@ const QUESTIONS: usize = 16;
 pub fn evaluate(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &[Finding]) -> Vec<Finding> {
     let asked = symptoms.silent(facts, findings).into_iter();
     let ended = asked.take(QUESTIONS).filter_map(|symptom| {
-        let (told, answered) = told(facts, symptom.last.as_ref()?.flow())?;
+        let (told, answered) = told(facts, symptom)?;
         Some((told, (answered, symptom)))
     });
     let all = grouped(ended).into_iter();
@@ -33,9 +33,10 @@ pub fn evaluate(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &[Finding]
 }
 
 /// What ends such a question, or its answer.
-fn told(facts: &Facts<'_>, flow: &FlowKey) -> Option<(Told, bool)> {
+fn told(facts: &Facts<'_>, symptom: &Symptom) -> Option<(Told, bool)> {
+    let (flow, answers) = (symptom.last.as_ref()?.flow(), symptom.answers);
     let led = |flow: &FlowKey, answered| Some((astray::told(facts, flow)?, answered));
-    let misled = led(flow, false).or_else(|| led(&flow.reversed(), true));
+    let misled = led(flow, answers).or_else(|| led(&flow.reversed(), !answers));
     misled.or_else(|| {
         let end = facts.silent_end(flow)?;
         Some((dead_end::told(facts, &end.step)?, end.answered))

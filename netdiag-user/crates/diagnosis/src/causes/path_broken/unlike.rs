@@ -14,8 +14,8 @@ use crate::{
         total::Total,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
-    pipeline::facts::Facts,
-    shared::{dead_end::shown_as, restoring},
+    pipeline::{facts::Facts, owed::Spared},
+    shared::{dead_end::shown_as, restoring, spared::Bare},
     shell,
     unexplained::{Symptom, Symptoms, Unlike, grouped},
 };
@@ -49,6 +49,7 @@ impl Group<'_> {
         let refer = worst.refer();
         let what = format!("{} {}", refer.protocol, refer.destination);
         let client = worst.client;
+        let spared = self.spared(facts);
         let summary = match self.unlike {
             Unlike::Link { other, .. } => t!(
                 "what {client} asks {what} leaves by {left}{}, and nothing comes back: {asked} times; what leaves by {} for there is answered",
@@ -58,16 +59,22 @@ impl Group<'_> {
             Unlike::Source { source, .. } => t!(
                 "what {client} asks {what} leaves by {left} with the source {source}, which this node gives it and no link of it has: {asked} times, and no answer comes here"
             ),
+            Unlike::Untranslated { part: true, .. } => t!(
+                "a part of what {client} asks {what} leaves by {left} as it is: {asked} times, unanswered; the rest is translated on this node"
+            ),
             Unlike::Untranslated { .. } => t!(
                 "what {client} asks {what} leaves by {left} as it is: {asked} times, unanswered; what others ask there is translated on this node"
             ),
             Unlike::Unclaimed { source, .. } => t!(
                 "what {client} asks {what} leaves by {left}, where its source {source} is looked for on the link itself, and this node does not answer for it: {asked} times, unanswered"
             ),
-            Unlike::Excepted { .. } => t!(
-                "what {client} asks {what} leaves by {left} with the pod's own address, though what pods ask others there is translated: the rules leave {} out: {asked} times, unanswered",
-                worst.server
-            ),
+            Unlike::Excepted { .. } => {
+                let why = spared.as_ref().map(|(bare, spared)| bare.why(spared));
+                let why = why.unwrap_or_default();
+                t!(
+                    "what {client} asks {what} leaves by {left} with the pod's own address, though what pods ask others is translated: {why}: {asked} times, unanswered"
+                )
+            }
             Unlike::Below { own, .. } => t!(
                 "what {client} asks {what} leaves by {left}, though {own} is this node's own address: {asked} times, unanswered; who sits on {left} (macvlan, ipvlan) does not reach the host below"
             ),
@@ -77,9 +84,33 @@ impl Group<'_> {
             .evidence
             .push(leaving(worst, self.unlike.left(), self.unlike.text()));
         finding.evidence.extend(self.configured(facts));
+        let by_rule = spared.as_ref().and_then(|(bare, by)| bare.evidence(by));
+        finding.evidence.extend(by_rule);
         conversations(facts, &mut finding, &self.all);
-        finding.fix = self.fix(facts);
+        finding.fix = match &spared {
+            Some((bare, by)) => bare.fix(by),
+            None => self.fix(facts),
+        };
         finding
+    }
+
+    /// What its first one is, that is not translated, and why it is not.
+    fn spared(&self, facts: &Facts<'_>) -> Option<(Bare<'_>, Spared)> {
+        let Unlike::Excepted {
+            left, others_here, ..
+        } = self.unlike
+        else {
+            return None;
+        };
+        let flow = self.all[0].last.as_ref()?.flow();
+        let (source, server) = ends(flow);
+        let bare = Bare {
+            source,
+            server,
+            left,
+            others_here,
+        };
+        Some((bare, facts.stays_as_sent(flow)?))
     }
 
     /// By what, in brackets.
@@ -149,25 +180,19 @@ impl Group<'_> {
                 ),
                 commands: restoring::translating(source),
             },
-            Unlike::Untranslated { .. } => Fix {
+            Unlike::Untranslated { part: true, .. } => Fix {
+                summary: t!(
+                    "let the rules for {} lead on all that they are asked about: of those that choose by chance the last one has to take whatever the others leave; whoever writes them (kube-proxy) writes them again when it is restarted",
+                    worst.server
+                ),
+                commands: restoring::translating(worst.server),
+            },
+            Unlike::Untranslated { .. } | Unlike::Excepted { .. } => Fix {
                 summary: t!(
                     "translate {} for what this node itself sends and for these pods too: a rule in prerouting sees what comes in alone, what this node sends passes output",
                     worst.server
                 ),
                 commands: restoring::translating(worst.server),
-            },
-            Unlike::Excepted { .. } => Fix {
-                summary: t!(
-                    "where {} is no pod's, narrow what the rules leave out (an address pool, a cluster CIDR, the networks that are not masqueraded), so that it is not in it; where it is a pod's, its network has to be routed to its node, and pods' addresses back",
-                    worst.server
-                ),
-                commands: [
-                    shell!("iptables-save -t nat | grep -e MASQUERADE -e SNAT"),
-                    shell!("ipset list -t"),
-                    shell!("nft -a list ruleset | grep -e masquerade -e snat"),
-                    shell!("ip route get {}", worst.server),
-                ]
-                .to_vec(),
             },
             Unlike::Unclaimed { left, source } => claiming(&left.name, source),
             Unlike::Below { left, own } => Fix {

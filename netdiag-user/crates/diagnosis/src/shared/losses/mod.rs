@@ -35,6 +35,7 @@ use crate::{
         facts::{Facts, Loss},
         success::{SYN, Service},
     },
+    shared::pod_networks::own_network,
 };
 
 pub use crate::pipeline::picture::PATTERN;
@@ -201,9 +202,11 @@ fn matters(loss: &Loss) -> bool {
     loss.flow().protocol != TCP || loss.dropped.tcp_flags & (SYN | PSH) != 0
 }
 
-/// From outside, in the name of this node or of a pod of it that never sent it there.
+/// From outside, in the name of this node, of a pod of it that never sent it there, or of nobody in its pods' network.
 pub fn is_forged_outside(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
-    let ours = facts.owns(pattern.source) || facts.is_local_pod(pattern.source);
+    let ours = facts.owns(pattern.source)
+        || facts.is_local_pod(pattern.source)
+        || is_nobodys(facts, pattern.source);
     // A pod may be behind what looks like an uplink.
     let side = facts.pod_side_of(pattern.source).map(|side| side.netns);
     let came_in = |l: &&Loss| {
@@ -218,6 +221,14 @@ pub fn is_forged_outside(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     };
     let mut lost = pattern.losses.iter().copied();
     ours && lost.all(|l| came_in(&l) && !left(&l))
+}
+
+/// In the network of this node's pods, whose addresses are known, and none of them has it.
+pub fn is_nobodys(facts: &Facts<'_>, address: IpAddr) -> bool {
+    let node = facts.node;
+    let mut neighbours = node.neighbours.iter().filter(|n| n.lladdr.is_some());
+    let known = !node.pod_sides.is_empty() && neighbours.all(|n| n.address != address);
+    known && own_network(facts, address).is_some()
 }
 
 /// An ICMP error or redirect of the node's own, about a connection that is translated: NAT drops

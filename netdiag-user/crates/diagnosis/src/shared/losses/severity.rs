@@ -5,8 +5,16 @@ use netdiag_common::flow::FlowKey;
 
 use super::DropGroup;
 use crate::{
-    model::{address::is_link_local, node::Neighbour, verdict::Severity},
-    pipeline::facts::Facts,
+    model::{
+        address::is_link_local,
+        flow::{TCP, UDP, ends as ends_of},
+        node::Neighbour,
+        verdict::Severity,
+    },
+    pipeline::{
+        facts::{Facts, Loss},
+        journey::Journey,
+    },
     shared::published,
 };
 
@@ -30,7 +38,7 @@ pub fn standing(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Option<Standing> 
     // Whether it is this node's pod or another's: this node is its way out.
     let forwarded = || !facts.owns(pattern.destination) && facts.is_behind_us(pattern.source);
     let sent = pod(pattern.source) || facts.owns(pattern.source) || forwarded();
-    if sent || is_answer(facts, pattern) {
+    if sent || is_answer(facts, pattern) || is_part_of_answers(facts, pattern) {
         return Some(Standing::Ours);
     }
     let published = || translated(facts, pattern) || is_led_on(facts, pattern);
@@ -83,6 +91,21 @@ fn is_answer(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
         journey.is_some_and(|j| j.hops.iter().any(|h| h.egress()))
     };
     pattern.reply && pattern.losses.iter().any(|l| asked(l.flow()))
+}
+
+/// Fragments have no ports: they are of what was asked by that protocol.
+fn is_part_of_answers(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
+    let parts = |l: &&Loss| {
+        let flow = l.flow();
+        let none = (flow.source_port, flow.destination_port) == (0, 0);
+        none && [TCP, UDP].contains(&flow.protocol)
+    };
+    let asked = |(asked, journey): (&FlowKey, &Journey)| {
+        let ends = (pattern.destination, pattern.source, pattern.protocol);
+        let (source, destination) = ends_of(asked);
+        (source, destination, asked.protocol) == ends && journey.hops.iter().any(|h| h.egress())
+    };
+    pattern.losses.iter().all(|l| parts(&l)) && facts.journeys().iter().any(asked)
 }
 
 fn translated(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {

@@ -144,6 +144,32 @@ impl Expression {
         }
     }
 
+    /// Whether it keeps what it meets from being tracked.
+    pub fn untracks(&self) -> bool {
+        match self {
+            Self::NoTrack => true,
+            Self::Xtables { name, info, .. } if name == "CT" => {
+                // XT_CT_NOTRACK
+                let flags = info.first_chunk().map(|flags| u16::from_ne_bytes(*flags));
+                flags.is_some_and(|flags| flags & 1 != 0)
+            }
+            Self::Xtables { name, target, .. } => *target && name == "NOTRACK",
+            _ => false,
+        }
+    }
+
+    /// Whether it gives what it meets a zone of connection tracking's.
+    pub fn gives_zone(&self) -> bool {
+        match self {
+            Self::Store(Store::Ct(key), _) => *key == Ct::Zone,
+            Self::Xtables { name, info, .. } if name == "CT" => {
+                let zone = info.get(2..4).and_then(|zone| zone.first_chunk().copied());
+                zone.is_some_and(|zone| u16::from_ne_bytes(zone) != 0)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether it has the kernel track connections.
     pub fn tracks(&self) -> bool {
         match self {
@@ -151,11 +177,7 @@ impl Expression {
             Self::Opaque(name) => {
                 ["connlimit", "flow_offload", "synproxy"].contains(&name.as_str())
             }
-            // `CT` has, unless it says that nothing is tracked (XT_CT_NOTRACK).
-            Self::Xtables { name, info, .. } if name == "CT" => {
-                let flags = info.first_chunk().map(|flags| u16::from_ne_bytes(*flags));
-                flags.is_none_or(|flags| flags & 1 == 0)
-            }
+            Self::Xtables { name, .. } if name == "CT" => !self.untracks(),
             Self::Xtables { name, .. } => !UNTRACKED.contains(&name.as_str()),
             _ => false,
         }

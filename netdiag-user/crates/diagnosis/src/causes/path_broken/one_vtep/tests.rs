@@ -1,4 +1,4 @@
-use netdiag_common::hop::{FlowHop, PLAIN, SYN, VXLAN};
+use netdiag_common::hop::{ACK, FlowHop, PLAIN, SYN, VXLAN};
 
 use super::*;
 use crate::{
@@ -46,8 +46,14 @@ fn found(alike: bool, heard: bool) -> Vec<Finding> {
         at(asked, OVERLAY, true, PLAIN, syns),
         at(asked, UPLINK, true, VXLAN, syns),
     ];
-    let other = tcp("172.20.2.10", "172.20.1.5", 443);
-    flows.extend(heard.then(|| at(other, OVERLAY, false, PLAIN, syns)));
+    let asks = tcp("172.20.2.10", "172.20.1.5", 443);
+    flows.push(at(asks, OVERLAY, false, PLAIN, syns));
+    let answers = tcp("172.20.1.5", "172.20.2.10", 443).reversed();
+    let opens = |hop: &mut FlowHop| {
+        syns(hop);
+        (hop.flags, hop.syns) = (SYN | ACK, 0);
+    };
+    flows.extend(heard.then(|| at(answers, OVERLAY, false, PLAIN, opens)));
     let observation = Observation {
         now: 12 * SECOND,
         flows,
@@ -68,5 +74,5 @@ fn two_next_hops_behind_one_vtep_are_told() {
         assert!(finding.summary.contains(word), "{}", finding.summary);
     }
     assert!(found(false, false).is_empty(), "each has its own");
-    assert!(found(true, true).is_empty(), "somebody there is heard");
+    assert!(found(true, true).is_empty(), "somebody there answers");
 }

@@ -1,0 +1,59 @@
+//! What shows that a rule took packets.
+use netdiag_lang::t;
+
+use crate::{
+    model::{
+        gather::Rule,
+        journal::Thing,
+        verdict::{Evidence, EvidenceKind, Origin},
+    },
+    pipeline::facts::Facts,
+};
+
+/// How a rule was found out to take them.
+#[derive(Clone, Copy)]
+pub struct Found {
+    /// Their ways end there.
+    pub computed: bool,
+    /// No other that refuses matches them.
+    pub alone: bool,
+}
+
+pub fn rule(facts: &Facts<'_>, netns: u32, (rule, found): (&Rule, Found)) -> Evidence {
+    let (place, text) = (&rule.place, &rule.text);
+    let (origin, text) = match (rule.asks.policy, rule.counted) {
+        (Some(_), true) => (
+            Origin::Observed,
+            t!("the counter of the policy of {place} moves: it drops what no rule accepts"),
+        ),
+        (Some(_), false) => (
+            Origin::Configured,
+            t!("the policy of {place} drops what no rule accepts: {text}"),
+        ),
+        (None, true) => (
+            Origin::Observed,
+            t!("the counter of this rule of {place} moves: {text}"),
+        ),
+        (None, false) if found.computed => (
+            Origin::Configured,
+            t!("of all rules as they are this one of {place} takes them: {text}"),
+        ),
+        (None, false) if found.alone => (
+            Origin::Configured,
+            t!("of the rules that refuse anything this one of {place} alone matches them: {text}"),
+        ),
+        (None, false) => (
+            Origin::Configured,
+            t!("this rule of {place} counts nothing and may take them: {text}"),
+        ),
+    };
+    let mut line = Evidence::new(EvidenceKind::Rule, origin, text);
+    line.packets = rule.counted.then_some(rule.packets);
+    line.confirm = rule.list().map(|list| facts.node.inside(netns, list));
+    // The journal is the node's own.
+    let chain = rule.origin.chain().filter(|_| netns == facts.node.netns);
+    line.of(chain.map(|chain| match rule.origin.handle() {
+        Some(handle) => Thing::Rule { chain, handle },
+        None => Thing::Chain { chain },
+    }))
+}
