@@ -4,15 +4,17 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use netdiag_lang::t;
 
-use super::{NAMED, drops::on_the_way, symptoms::SPAN_NS};
+use super::{NAMED, Symptom, drops::on_the_way, symptoms::SPAN_NS};
 use crate::{
     model::{
         address::endpoint,
         flow::{self, TCP},
         pod::label,
+        roles::Role,
         verdict::{PodRef, PodRole, Unexplained},
     },
-    pipeline::facts::{Facts, Loss},
+    pipeline::facts::{Facts, HopFlow, Loss},
+    shared::losses,
     shell,
 };
 
@@ -90,6 +92,13 @@ fn sender(facts: &Facts<'_>, link: u32) -> Option<PodRef> {
     let side = facts.node.pod_side(facts.link(link)?.peer_netns?)?;
     let mut addresses = side.addresses.iter();
     addresses.find_map(|address| facts.pod(*address, PodRole::Source))
+}
+
+/// From outside, with an address of this node's own pods' network that none of them has.
+pub fn is_of_nobody(facts: &Facts<'_>, symptom: &Symptom) -> bool {
+    let outside = |h: &HopFlow| h.role == Some(Role::Uplink) && !h.egress();
+    let came = symptom.last.as_ref().is_some_and(outside);
+    came && !symptom.answers && losses::is_nobodys(facts, symptom.client)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use netdiag_common::{
 };
 use netdiag_lang::t;
 
-use super::{datagrams, drops, owed, strays::Strays};
+use super::{datagrams, drops, made_up, owed, strays::Strays};
 use crate::{
     model::{
         address::endpoint,
@@ -493,12 +493,5 @@ fn is_everyday(facts: &Facts<'_>, symptom: &Symptom) -> bool {
         .iter()
         .any(|s| s.addresses.contains(&far));
     let is = facts.pod_side_of(far).is_some();
-    nowhere || was && !is || is_made_up(facts, symptom)
-}
-
-/// From outside, with an address of this node's own pods' network that none of them has.
-fn is_made_up(facts: &Facts<'_>, symptom: &Symptom) -> bool {
-    let outside = |h: &HopFlow| h.role == Some(Role::Uplink) && !h.egress();
-    let came = symptom.last.as_ref().is_some_and(outside);
-    came && !symptom.answers && losses::is_nobodys(facts, symptom.client)
+    nowhere || was && !is || made_up::is_of_nobody(facts, symptom)
 }

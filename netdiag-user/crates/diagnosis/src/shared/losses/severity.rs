@@ -105,7 +105,7 @@ fn is_part_of_answers(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
         let (source, destination) = ends_of(asked);
         (source, destination, asked.protocol) == ends && journey.hops.iter().any(|h| h.egress())
     };
-    pattern.losses.iter().all(|l| parts(&l)) && facts.journeys().iter().any(asked)
+    pattern.losses.iter().all(parts) && facts.journeys().iter().any(asked)
 }
 
 fn translated(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
