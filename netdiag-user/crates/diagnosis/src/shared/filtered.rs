@@ -2,6 +2,7 @@
 //! whose neighbour discovery is ICMPv6 (RFC 4861).
 use std::net::{IpAddr, Ipv6Addr};
 
+use netdiag_forwarding::packet::ICMP6;
 use netdiag_lang::t;
 
 use super::{
@@ -21,8 +22,7 @@ use crate::{
     shell,
 };
 
-const ARP: u32 = 0x0806;
-const ICMP6: u8 = 58;
+pub const ARP: u32 = 0x0806;
 /// Solicitations and advertisements, as a flow's port has their kind.
 const KINDS: [u16; 2] = [135 << 8, 136 << 8];
 /// Rules that are told.

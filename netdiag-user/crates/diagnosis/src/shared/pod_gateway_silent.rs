@@ -12,7 +12,7 @@ use netdiag_lang::t;
 
 use super::{
     dead_end,
-    filtered::Filtered,
+    filtered::{ARP, Filtered},
     forwarding,
     losses::{self, DropGroup},
     next_hop, restoring, wrong_neighbour_entry,
@@ -35,8 +35,6 @@ use crate::{
 /// A gateway is asked three times, a second apart, and then the whole queue dies at once
 /// (mcast_solicit, retrans_time_ms): drops this far apart are of two rounds.
 const ROUNDS_NS: u64 = 2_000_000_000;
-
-const ARP: u32 = 0x0806;
 
 /// One pod's gateway that keeps silent.
 struct Silent<'a> {

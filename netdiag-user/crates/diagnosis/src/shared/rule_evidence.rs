@@ -5,10 +5,52 @@ use crate::{
     model::{
         gather::Rule,
         journal::Thing,
+        netfilter::{Chain, Iptables, RuleOrigin},
+        shell::CommandLine,
+        text,
         verdict::{Evidence, EvidenceKind, Origin},
     },
     pipeline::facts::Facts,
 };
+
+/// Characters of the name of a rule's place.
+const PLACE: usize = 200;
+
+/// Its family, table and chain, which somebody named.
+pub fn place(chain: &Chain) -> String {
+    let place = format!("{} {} {}", chain.family.name(), chain.table, chain.chain);
+    text::line(&place, PLACE)
+}
+
+/// A rule of whose words nothing is known: what it is listed by, and in nf_tables taken away.
+pub fn origin(chain: &Chain, legacy: bool, handle: u64) -> RuleOrigin {
+    let program = match chain.family.has(false) {
+        true => Iptables::Legacy4,
+        false => Iptables::Legacy6,
+    };
+    match legacy {
+        true => RuleOrigin::Iptables {
+            program,
+            table: chain.table.clone(),
+            chain: chain.chain.clone(),
+            words: None,
+            number: None,
+        },
+        false => RuleOrigin::Nft {
+            chain: chain.clone(),
+            handle: Some(handle),
+        },
+    }
+}
+
+/// Lists the chain of a rule of nf_tables, and takes the rule away.
+pub fn without(chain: &Chain, handle: u64) -> Vec<CommandLine> {
+    let origin = origin(chain, false, handle);
+    [origin.list(), origin.delete()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
 
 /// How a rule was found out to take them.
 #[derive(Clone, Copy)]

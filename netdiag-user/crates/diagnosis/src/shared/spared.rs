@@ -3,12 +3,14 @@ use std::net::IpAddr;
 
 use netdiag_lang::t;
 
+use super::{
+    rule_evidence::{origin, place, without},
+    untracking,
+};
 use crate::{
     model::{
         journal::Thing,
-        netfilter::{Chain, RuleOrigin},
         node::Link,
-        shell::CommandLine,
         verdict::{Evidence, EvidenceKind, Fix, Origin},
     },
     pipeline::{owed::Spared, taker::Taker},
@@ -24,28 +26,6 @@ pub struct Bare<'a> {
     pub left: &'a Link,
     /// What leaves by that link is translated as a rule.
     pub others_here: bool,
-}
-
-fn place(chain: &Chain) -> String {
-    format!("{} {} {}", chain.family.name(), chain.table, chain.chain)
-}
-
-fn listed(chain: &Chain, legacy: bool) -> CommandLine {
-    let (family, table, name) = (chain.family.name(), &chain.table, &chain.chain);
-    match (legacy, chain.family.has(false)) {
-        (false, _) => shell!("nft -a list chain {} {} {}", family, table, name),
-        (true, true) => shell!("iptables-legacy -t {} -nvL {} --line-numbers", table, name),
-        (true, false) => shell!("ip6tables-legacy -t {} -nvL {} --line-numbers", table, name),
-    }
-}
-
-/// Of a table of nf_tables.
-fn deleted(chain: &Chain, handle: u64) -> Option<CommandLine> {
-    let origin = RuleOrigin::Nft {
-        chain: chain.clone(),
-        handle: Some(handle),
-    };
-    origin.delete()
 }
 
 impl Bare<'_> {
@@ -66,7 +46,7 @@ impl Bare<'_> {
     }
 
     pub fn evidence(self, spared: &Spared) -> Option<Evidence> {
-        let (text, shown, of) = match spared {
+        let (text, origin, of) = match spared {
             Spared::By(taker, _) => {
                 let (chain, handle) = (&taker.chain, taker.rule?.handle);
                 let text = t!(
@@ -74,19 +54,20 @@ impl Bare<'_> {
                     place(chain)
                 );
                 let of = (!taker.legacy).then(|| (chain.clone(), handle));
-                (text, listed(chain, taker.legacy), of)
+                (text, origin(chain, taker.legacy, handle), of)
             }
             Spared::Untracked(Some((chain, handle))) => {
                 let text = t!(
                     "a rule of {} keeps it from connection tracking (notrack, handle {handle})",
                     place(chain)
                 );
-                (text, listed(chain, false), Some((chain.clone(), *handle)))
+                let of = (chain.clone(), *handle);
+                (text, origin(chain, false, *handle), Some(of))
             }
             _ => return None,
         };
         let mut line = Evidence::new(EvidenceKind::Rule, Origin::Configured, text);
-        line.confirm = Some(shown);
+        line.confirm = origin.list();
         Some(line.of(of.map(|(chain, handle)| Thing::Rule { chain, handle })))
     }
 
@@ -101,17 +82,8 @@ impl Bare<'_> {
             Spared::By(taker, _) => self.without(taker),
             Spared::Untracked(known) => {
                 let commands = match known {
-                    Some((chain, handle)) => {
-                        let delete = deleted(chain, *handle);
-                        [Some(listed(chain, false)), delete]
-                            .into_iter()
-                            .flatten()
-                            .collect()
-                    }
-                    None => vec![
-                        shell!("nft -a list ruleset").pipe(shell!("grep -e notrack")),
-                        shell!("iptables-save -t raw"),
-                    ],
+                    Some((chain, handle)) => without(chain, *handle),
+                    None => untracking::look(),
                 };
                 Fix {
                     summary: t!(
@@ -157,17 +129,17 @@ impl Bare<'_> {
 
     fn without(self, taker: &Taker) -> Fix {
         let (chain, server) = (&taker.chain, self.server);
-        let handle = taker.rule.filter(|_| !taker.legacy).map(|rule| rule.handle);
-        let delete = handle.and_then(|handle| deleted(chain, handle));
+        let handle = taker.rule.map_or(0, |rule| rule.handle);
+        let commands = match taker.legacy {
+            true => origin(chain, true, handle).list().into_iter().collect(),
+            false => without(chain, handle),
+        };
         Fix {
             summary: t!(
                 "where {server} does not know pods' addresses, narrow that rule of {}, or take it away; where it is to know them, its network has to lead them back by this node",
                 place(chain)
             ),
-            commands: [Some(listed(chain, taker.legacy)), delete]
-                .into_iter()
-                .flatten()
-                .collect(),
+            commands,
         }
     }
 }

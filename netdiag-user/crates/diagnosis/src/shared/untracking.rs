@@ -1,6 +1,7 @@
 //! Rules that keep packets from connection tracking, or give them a zone of their own.
 use netdiag_lang::t;
 
+use super::rule_evidence::{origin, place};
 use crate::{
     model::{
         journal::Thing,
@@ -36,25 +37,14 @@ pub fn evidence(facts: &Facts<'_>) -> Vec<Evidence> {
             table: table.name.clone(),
             chain: chain.name.clone(),
         };
-        let (family, handle) = (table.family.name(), rule.handle);
+        let handle = rule.handle;
         let what = match rule.expressions.iter().any(Expression::untracks) {
             true => t!("does not let connection tracking see what it takes"),
             false => t!("gives what it takes a zone of its own"),
         };
-        let text = t!(
-            "a rule of {family} {} {} {what} (handle {handle})",
-            table.name,
-            chain.name
-        );
+        let text = t!("a rule of {} {what} (handle {handle})", place(&of));
         let mut line = Evidence::new(EvidenceKind::Rule, Origin::Configured, text);
-        line.confirm = Some(match table.legacy {
-            true => shell!(
-                "iptables-legacy -t {} -nvL {} --line-numbers",
-                table.name,
-                chain.name
-            ),
-            false => shell!("nft -a list chain {} {} {}", family, table.name, chain.name),
-        });
+        line.confirm = origin(&of, table.legacy, handle).list();
         line.of((!table.legacy).then_some(Thing::Rule { chain: of, handle }))
     };
     rules.take(RULES).map(line).collect()

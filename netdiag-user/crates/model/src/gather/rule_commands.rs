@@ -62,7 +62,8 @@ impl Rule {
 }
 
 impl RuleOrigin {
-    fn list(&self) -> Option<CommandLine> {
+    /// Shows its chain.
+    pub fn list(&self) -> Option<CommandLine> {
         match self {
             Self::Nft { chain, .. } => Some(match chain.plain() {
                 Some([family, table, chain]) => {
@@ -85,6 +86,7 @@ impl RuleOrigin {
         }
     }
 
+    /// Takes it away.
     pub fn delete(&self) -> Option<CommandLine> {
         match self {
             Self::Nft { chain, handle } => {

@@ -8,7 +8,7 @@ use crate::{
         address::Prefix, gather::Rule, netfilter::Chain, node::Link, shell::CommandLine,
         verdict::Fix,
     },
-    shared::losses::DropGroup,
+    shared::{losses::DropGroup, rule_evidence},
     shell,
 };
 
@@ -89,22 +89,13 @@ pub fn apart((link, network, range): (&Link, Prefix, Prefix), rule: &Rule) -> Fi
 
 /// The rule is right, and another one hides the connections from it.
 pub fn untracked(worst: &DropGroup<'_>, rule: &Rule, (chain, handle): &(Chain, u64)) -> Fix {
-    let (family, table, name) = (chain.family.name(), &chain.table, &chain.chain);
-    let list = shell!("nft -a list chain {} {} {}", family, table, name);
-    let delete = shell!(
-        "nft delete rule {} {} {} handle {}",
-        family,
-        table,
-        name,
-        handle
-    );
     Fix {
         summary: t!(
             "take the notrack rule away, or accept {} in {} by addresses and ports: what is not tracked is never established",
             worst.target(),
             rule.place
         ),
-        commands: vec![list, delete],
+        commands: rule_evidence::without(chain, *handle),
     }
 }
 

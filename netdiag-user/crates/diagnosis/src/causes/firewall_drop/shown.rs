@@ -8,6 +8,7 @@ use crate::{
         node::Link,
         verdict::{Evidence, EvidenceKind, Origin},
     },
+    shared::rule_evidence,
     shell,
 };
 
@@ -30,7 +31,7 @@ pub fn untracked((chain, handle): &(Chain, u64)) -> Evidence {
          established connections do not know them"
     );
     let mut line = Evidence::new(EvidenceKind::Rule, Origin::Configured, text);
-    line.confirm =
-        Some(shell!("nft -a list chain {} {} {}", family, table, name).showing(&["notrack"]));
+    let list = rule_evidence::origin(chain, false, *handle).list();
+    line.confirm = list.map(|list| list.showing(&["notrack"]));
     line
 }

@@ -8,7 +8,7 @@ use crate::{
         flow::ends,
         node::Link,
         total::Total,
-        verdict::{Confidence, Evidence, Finding, Fix, Severity},
+        verdict::{Confidence, Finding, Fix, Severity},
     },
     pipeline::facts::Facts,
     shared::untracking,
@@ -50,7 +50,7 @@ fn finding(facts: &Facts<'_>, link: &Link, all: &[&Symptom]) -> Finding {
     );
     let mut finding = Finding::new(ID, Severity::Warning, Confidence::Confirmed, summary);
     let text = t!("an answer left with the address of {backend}: nothing translated it back");
-    finding.evidence.push(seen(worst, link, text));
+    finding.evidence.push(leaving(worst, link, text));
     finding.evidence.extend(untracking::evidence(facts));
     conversations(facts, &mut finding, all);
     finding.fix = Fix {
@@ -64,14 +64,4 @@ fn finding(facts: &Facts<'_>, link: &Link, all: &[&Symptom]) -> Finding {
             .collect(),
     };
     finding
-}
-
-fn seen(symptom: &Symptom, link: &Link, text: String) -> Evidence {
-    let mut seen = leaving(symptom, link, text);
-    seen.confirm = Some(shell!(
-        "timeout 10 tcpdump -c 5 -lnni {v} dst host {}",
-        link.name,
-        symptom.client
-    ));
-    seen
 }
