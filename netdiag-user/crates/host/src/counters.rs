@@ -18,9 +18,9 @@ type Values = BTreeMap<String, u64>;
 
 /// Files of a line of names and one of values, each after `Group:` (net/ipv4/proc.c).
 const GROUPS: [&str; 2] = ["netstat", "snmp"];
-/// A name and its value in each line (net/ipv6/proc.c), of which some are a kind of ICMPv6's each: those of one
-/// group, as the other files have theirs.
-const SNMP6: (&str, &str) = ("snmp6", "Udp6");
+/// A name and its value in each line (net/ipv6/proc.c), of which some are a kind of ICMPv6's each: those of two
+/// groups, as the other files have theirs.
+const SNMP6: (&str, [&str; 2]) = ("snmp6", ["Udp6", "Icmp6InRouter"]);
 /// Files of a line of names and one of hexadecimal values per CPU.
 const PER_CPU: [&str; 1] = ["nf_conntrack"];
 /// The same of the neighbour tables, with the folder of their sysctls. Tables and limits are the
@@ -143,7 +143,10 @@ pub fn here() -> Values {
     for file in GROUPS {
         groups(&net(file).unwrap_or_default(), &mut values);
     }
-    pairs(&net(SNMP6.0).unwrap_or_default(), SNMP6.1, &mut values);
+    let snmp6 = net(SNMP6.0).unwrap_or_default();
+    for group in SNMP6.1 {
+        pairs(&snmp6, group, &mut values);
+    }
     for file in PER_CPU {
         let text = net(&format!("stat/{file}")).unwrap_or_default();
         per_cpu(file, &text, &mut values);

@@ -8,6 +8,7 @@ use netdiag_lang::mark;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    address::Prefix,
     index::NodeIndex,
     node::{Link, LinkKind, Node, PodSide, Route, RouteKind, Tunnel},
 };
@@ -89,7 +90,10 @@ impl<'a> Roles<'a> {
     /// An uplink is where the default route or a tunnel's underlay leads, or a NIC with an address;
     /// a link enslaved to one (bond member, bridge port) is not an uplink itself.
     fn is_uplink(&self, link: &Link) -> bool {
-        let leads_out = || has_network(self.node, link) || self.carriers().contains(&link.index);
+        let leads_out = || {
+            let carries = self.carriers().contains(&link.index);
+            has_network(self.node, link) || carries || leads_into_a_program(self.node, link)
+        };
         link.master.is_none() && leads_out()
     }
 }
@@ -135,6 +139,21 @@ fn owns_subnet(link: &Link) -> bool {
         link.kind,
         LinkKind::Physical | LinkKind::Veth | LinkKind::Vlan | LinkKind::Bond
     ) && link.addresses.iter().any(subnet)
+}
+
+/// Routes lead into a program that takes packets as they are (tun): a VPN's client, an overlay of its own.
+fn leads_into_a_program(node: &Node, link: &Link) -> bool {
+    let tun = !link.ethernet && matches!(&link.kind, LinkKind::Other(kind) if kind == "tun");
+    let own = |to: &Prefix| {
+        link.addresses
+            .iter()
+            .any(|a| a.prefix.address == to.address)
+    };
+    let by = |r: &Route| {
+        let led = r.kind == RouteKind::Unicast && r.oif == Some(link.index);
+        led && !own(&r.destination) && !r.destination.address.is_multicast()
+    };
+    tun && node.routes.iter().any(by)
 }
 
 /// A network of others' is behind it: it has a subnet of its own, and not for one namespace alone.
@@ -279,5 +298,17 @@ mod tests {
         let mut node = overlay_node(1450, 1450, 1500);
         node.links[1].up = false;
         assert_eq!(role_of(&node, OVERLAY), None);
+    }
+
+    #[test]
+    fn a_program_that_routes_lead_into_is_an_uplink() {
+        let mut node = overlay_node(1450, 1450, 1500);
+        let mut tun = link(9, "vpn0", LinkKind::Other("tun".into()), 1400);
+        tun.ethernet = false;
+        node.links.push(tun.with_address("10.9.0.2/32"));
+        node.routes.push(route("10.9.0.2/32", 9, None));
+        assert_eq!(role_of(&node, 9), None, "nothing leads into it");
+        node.routes.push(route("10.16.0.0/12", 9, None));
+        assert_eq!(role_of(&node, 9), Some(Role::Uplink));
     }
 }

@@ -451,6 +451,11 @@ fn take(
         return Ok(());
     };
     let shot = &contradiction.shot;
+    // What is left when the world gets small may be another one.
+    say(format_args!(
+        "world {number}: a contradiction at first: {shot}\n computed:\n{} seen:\n{}",
+        contradiction.expected, contradiction.fate
+    ));
     // At once: the other jobs say something, too.
     match shrink::shrink(round, commands, shot)? {
         Some(small) => {

@@ -16,6 +16,7 @@ use super::{
     spent::spent,
 };
 use crate::model::{
+    flow::ends as ends_of_flow,
     reason::by_place,
     world::{Netns, ruleset::Rule, station::Station},
 };
@@ -161,7 +162,16 @@ fn compared<'w>(
         return (Difference::Unknown(Untold::Beginning), None);
     };
     let netns = died_in(facts, loss);
-    let as_seen = |step: &&Step<'_>| stations.contains(&step.station) && stops(step, netns);
+    let anew = is_rerouted(facts, loss);
+    let (_, sent) = ends_of_flow(&of.0.first);
+    // What its loopback sends elsewhere no first look-up lets out: there it was for this node itself.
+    let looped = ends_of_flow(loss.flow()).0.is_loopback();
+    let as_seen = |step: &&Step<'_>| {
+        let turned = step.packet.destination != sent || looped;
+        let led = anew && step.station == Station::Route && turned;
+        let at = stations.contains(&step.station) || led;
+        at && stops(step, netns)
+    };
     let all: Vec<&Step<'w>> = ways.all.iter().flat_map(ends).collect();
     let seen: Vec<Step<'w>> = all.iter().copied().filter(as_seen).cloned().collect();
     let difference = match seen.is_empty() {
@@ -214,6 +224,14 @@ fn is_beyond(facts: &Facts<'_>, loss: &Loss, stations: &[Station]) -> bool {
     // What a tunnel's packet carries is not known of one that came in.
     let in_tunnel = stations == [Station::Encap] && facts.journeys().get(flow).is_none();
     stations.iter().all(|at| LATER.contains(at)) || error || in_tunnel
+}
+
+/// Whether it may be one of this node's own that a hook led elsewhere, and that no way takes as it is now: the hook drops it
+/// (`ip_route_me_harder`).
+pub fn is_rerouted(facts: &Facts<'_>, loss: &Loss) -> bool {
+    let (source, _) = ends_of_flow(loss.flow());
+    let own = facts.owns(source) || source.is_loopback();
+    own && loss.reason == "NETFILTER_DROP" && loss.is_beside("nf_hook_slow")
 }
 
 /// The namespace in which it was dropped.

@@ -14,7 +14,8 @@
 //! seen. Requests to that address, direct or tunnelled, without an answer show the harm. A fail-over
 //! moves an address once, and perhaps back. Anycast and proxies (neighbour advertisements without the
 //! override flag) do not count. Two pods of this node that are routed to, without a bridge: both have the address, the one
-//! sends with it, and the route leads to the other.
+//! sends with it, and the route leads to the other. Configured: of two pods on one bridge that have an IPv6 address, the one has
+//! it as `dadfailed`: it found it taken. Two pods on one bridge with one link-layer address: what is for one dies in the other.
 //!
 //! # Look-alikes
 //! One host with two NICs on one network answers on both (ARP flux: set arp_ignore=1 there). Two VRRP
@@ -28,7 +29,9 @@
 //! # Fix
 //! Take the address from one of the hosts: exclude it from the DHCP range, or give the cloned machine its
 //! own. If both are pods, delete one and find out why IPAM assigned the address twice.
+mod detected;
 mod routed;
+mod same_mac;
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -39,6 +42,7 @@ use crate::{
     model::{
         address::{from_wire, mac as text},
         flow,
+        gather::Want,
         node::{Link, NeighbourMoves, Node},
         pod::label,
         shell::CommandLine,
@@ -76,8 +80,19 @@ struct Held {
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
-    let routed = routed::evaluate(facts);
-    on_a_link(facts).into_iter().chain(routed).collect()
+    let routed = routed::evaluate(facts).into_iter();
+    let detected = detected::evaluate(facts);
+    on_a_link(facts)
+        .into_iter()
+        .chain(routed)
+        .chain(detected)
+        .chain(same_mac::evaluate(facts))
+        .collect()
+}
+
+/// What a kernel that looked before it used an address found.
+pub fn wants(facts: &Facts<'_>) -> Vec<Want> {
+    detected::wants(facts)
 }
 
 /// Who answers for one address on a link, as two.

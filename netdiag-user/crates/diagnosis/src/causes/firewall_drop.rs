@@ -237,7 +237,8 @@ fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
             "netfilter {at} drops {what} from {sender}: {packets} packets, none got through{then}"
         ),
     };
-    let meant = meant && lookup.is_none();
+    let for_nobody = patterns.iter().all(|p| losses::is_for_nobody(facts, p));
+    let meant = (meant || for_nobody) && lookup.is_none();
     let severity = match meant {
         true => Severity::Info,
         false => severity,

@@ -222,7 +222,7 @@ fn anchored(loose: &Loose<'_>) -> Option<(String, Regex)> {
 
 fn fix(node: &Node, loose: &Loose<'_>) -> Fix {
     let roles = Roles::new(node);
-    let is_uplink = |l: &&Link| roles.of(l) == Some(Role::Uplink);
+    let is_uplink = |l: &&Link| l.ethernet && roles.of(l) == Some(Role::Uplink);
     let uplinks = node.links.iter().filter(is_uplink);
     let uplinks: Vec<_> = uplinks.map(|l| l.name.as_str()).collect();
     let anchored = anchored(loose);

@@ -142,7 +142,7 @@ pub const ALL: &[Cause] = &[
     cause!(dns_misconfigured, dns_misconfigured::wants),
     cause!(dns_unreachable, dns_unreachable::wants).with_role(Role::Effect),
     cause!(dns_upstream_failing, dns_upstream_failing::wants),
-    cause!(duplicate_address),
+    cause!(duplicate_address, duplicate_address::wants),
     cause!(etcd_nospace, etcd_nospace::wants),
     cause!(firewall_drop, firewall_drop::wants).with_role(Role::Culprit),
     cause!(

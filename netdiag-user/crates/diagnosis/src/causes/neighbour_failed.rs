@@ -25,7 +25,8 @@
 //! Configured: `proxy_arp` of that link, neighbour table and FDB.
 //!
 //! Where netfilter of this node drops what is asked or answered there (ARP by a rule of a bridge, neighbour discovery by a
-//! rule for IPv6), that is told with the rule.
+//! rule for IPv6), that is told with the rule; so is a bridge's port that lets nothing pass, a rule that leads others' packets
+//! to an address that no pod has, and a tunnel of the pods' bridge by which the question leaves.
 //!
 //! # Look-alikes
 //! Two isolated ports of one bridge: the ARP request does not get through; the finding says so. Just
@@ -43,29 +44,36 @@ mod below;
 mod beside;
 mod elsewhere;
 mod entries;
+mod flooded;
+mod hop;
+mod led;
 mod shadow;
 mod why;
 
 use std::net::IpAddr;
 
 use netdiag_lang::{mark, t};
-use why::Why;
 
+use self::{
+    hop::{Hop, Missing, hop, link_of, neighbours},
+    why::Why,
+};
 use crate::{
     model::{
         address::mac,
-        node::{Link, LinkKind, Neighbour, PodSide, Route, RouteKind},
+        flow,
+        node::{Link, LinkKind},
         roles::Role,
         shell::CommandLine,
-        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Passage, Severity},
+        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Passage, PodRole, Severity},
     },
     need::Need,
     pipeline::facts::{Facts, Loss},
     shared::{
-        daemon, filtered,
-        isolation::{self, Isolation},
+        daemon, filtered, held_port,
+        isolation::Isolation,
         local_pod_route,
-        losses::{self, DropGroup},
+        losses::{self, DropGroup, Standing},
         next_hop,
         pod_gateway_silent::{self, Fault},
         wrong_neighbour_entry,
@@ -83,44 +91,18 @@ const ROUNDS_NS: u64 = 2_000_000_000;
 /// Pods that are gone are asked for until endpoints and clients have caught up.
 const ROLLOUT_NS: u64 = 10_000_000_000;
 
-/// What is missing.
-enum Missing {
-    /// Nobody answers.
-    Answer,
-    /// The tunnel device has no neighbour entry.
-    Neighbour,
-    /// The tunnel device has no forwarding entry for the neighbour's address.
-    Forwarding(Vec<u8>),
-}
-
-/// The next hop that was not found.
-struct Hop<'a> {
-    address: IpAddr,
-    link: Option<&'a Link>,
-    missing: Missing,
-    /// The asker and it are kept apart on their bridge.
-    apart: Option<Isolation>,
-    /// The link of the pod of this node that has the address, where its routes lead elsewhere.
-    behind: Option<&'a Link>,
-    /// That link, where it is switched off.
-    off: Option<&'a Link>,
-    /// The other link by which its own packets come in, with the route that leads elsewhere.
-    comes: Option<(&'a Link, &'a Route)>,
-    /// What else this node's state says of it.
-    why: Option<Why<'a>>,
-    /// The namespace of the pod of this node that asked.
-    asker: Option<&'a PodSide>,
-}
-
-/// Which rule of netfilter's takes what neighbours ask and answer.
+/// Which rule of netfilter's takes what neighbours ask and answer, and which port of a bridge lets nothing pass.
 pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
-    filtered::wants(facts)
+    [filtered::wants(facts), held_port::wants(facts)].concat()
 }
 
-pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
-    missing(facts)
-        .or_else(|| pod_gateway_silent::evaluate(facts, ID, Fault::Neighbour))
-        .or_else(|| wrong_neighbour_entry::evaluate(facts, ID))
+pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
+    let gateway = pod_gateway_silent::evaluate(facts, ID, Fault::Neighbour);
+    let wrong = wrong_neighbour_entry::evaluate(facts, ID);
+    [missing(facts), gateway, wrong]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn missing(facts: &Facts<'_>) -> Option<Finding> {
@@ -136,14 +118,14 @@ fn missing(facts: &Facts<'_>) -> Option<Finding> {
         worst.packets(),
     );
     let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
-    finding.evidence.push(table_evidence(facts, &hop));
-    finding
-        .evidence
-        .extend(hop.apart.as_ref().map(Isolation::evidence));
-    let why = hop.why.iter();
-    finding
-        .evidence
-        .extend(why.flat_map(|why| why.evidence(facts)));
+    let apart = hop.apart.as_ref().map(Isolation::evidence);
+    let why = hop.why.iter().flat_map(|why| why.evidence(facts));
+    let table = [table_evidence(facts, &hop)].into_iter();
+    finding.evidence.extend(table.chain(apart).chain(why));
+    if let Some(subject) = hop.why.as_ref().and_then(Why::subject) {
+        finding.ties.blame(subject.clone(), tell(&hop));
+        finding.blames(subject);
+    }
     finding.about.push(hop.address);
     next_hop::rest_on(facts, &mut finding, hop.link);
     // A pod's own neighbours are nobody else's.
@@ -165,24 +147,16 @@ fn is_unresolved(facts: &Facts<'_>, loss: &Loss) -> bool {
     unaddressed && kind == Some(&LinkKind::Vxlan) && loss.symbol().starts_with("vxlan_xmit")
 }
 
-/// The link of this node on which it was lost.
-fn link_of<'a>(facts: &Facts<'a>, loss: &Loss) -> Option<&'a Link> {
-    let own = loss.key.netns == facts.node.netns;
-    facts.link(loss.key.ifindex).filter(|_| own)
-}
-
 /// What the outside sends through this node to nobody is a scan.
 fn concerns_us(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
-    let ours = |a| {
-        facts
-            .pod(a, crate::model::verdict::PodRole::Source)
-            .is_some()
-    };
-    ours(pattern.source) || ours(pattern.destination) || facts.owns(pattern.source)
+    let ours = |a| facts.pod(a, PodRole::Source).is_some();
+    let led_on = || losses::standing(facts, pattern) == Some(Standing::Published);
+    ours(pattern.source) || ours(pattern.destination) || facts.owns(pattern.source) || led_on()
 }
 
 /// Whether the destination, or the node's gateway to it, is who did not answer. What a pod could not
-/// resolve may be its own gateway, unless the destination is on the bridge that the pod is on.
+/// resolve may be its own gateway, unless the destination is on the bridge that the pod is on, as this node or the pod
+/// itself leads there.
 fn is_next_hop(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let sent = facts.from_to(pattern.source, pattern.destination);
     let bridge = facts.way(&sent).and_then(|r| r.oif);
@@ -191,8 +165,20 @@ fn is_next_hop(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
         let netns = loss.key.netns;
         let mut links = facts.node.links.iter();
         let link = links.find(|l| l.peer_netns == Some(netns));
-        netns == facts.node.netns || link.is_some_and(|l| l.master.is_some() && l.master == bridge)
+        let bridged = |l: &Link| {
+            let led_there = l.master == bridge || is_beside(facts, loss);
+            l.master.is_some() && led_there
+        };
+        netns == facts.node.netns || link.is_some_and(bridged)
     })
+}
+
+/// As its own routes say, and nobody's rules lead elsewhere what it asks there.
+fn is_beside(facts: &Facts<'_>, loss: &Loss) -> bool {
+    let (_, to) = flow::ends(loss.flow());
+    let side = facts.node.pod_side(loss.key.netns);
+    let way = side.and_then(|side| side.way(to));
+    way.is_some_and(|(_, gateway)| gateway.is_none()) && facts.translates(loss.flow()).is_none()
 }
 
 fn persists(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
@@ -200,79 +186,13 @@ fn persists(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let to_pods = link.and_then(|l| facts.role(l));
     // Who is seen elsewhere is not gone.
     let seen = link.is_some_and(|link| elsewhere::comes_by(facts, pattern, link).is_some());
+    let beside = || pattern.losses.iter().any(|l| is_beside(facts, l));
     let patience = match to_pods {
         Some(Role::Pod | Role::Bridge) if !seen => ROLLOUT_NS,
+        None if link.is_none() && beside() => ROLLOUT_NS,
         _ => ROUNDS_NS,
     };
     pattern.last().saturating_sub(pattern.first()) >= patience
-}
-
-/// The gateway by which a link leads there, whichever table or next hop of several says so: the one that
-/// was not found, where one was.
-fn next_hop_by(facts: &Facts<'_>, link: &Link, to: IpAddr) -> Option<IpAddr> {
-    let by = |r: &&Route| {
-        let here = r.kind == RouteKind::Unicast && r.oif == Some(link.index);
-        here && r.destination.contains(to)
-    };
-    let routes = || facts.node.routes.iter().filter(by);
-    let length = routes().map(|r| r.destination.length).max()?;
-    let gateways = || {
-        let best = routes().filter(|r| r.destination.length == length);
-        best.filter_map(|r| r.gateway)
-    };
-    let found = |address: IpAddr| {
-        let mut entries = neighbours(facts, Some(link));
-        entries.any(|n| n.address == address && n.lladdr.is_some() && !n.failed)
-    };
-    gateways()
-        .find(|g| !found(*g))
-        .or_else(|| gateways().next())
-}
-
-fn hop<'a>(facts: &Facts<'a>, pattern: &DropGroup<'_>) -> Hop<'a> {
-    let link = pattern.losses.iter().find_map(|l| link_of(facts, l));
-    let gateway = match link {
-        Some(link) => next_hop_by(facts, link, pattern.destination),
-        None => facts
-            .way(&facts.from_to(pattern.source, pattern.destination))
-            .and_then(|r| r.gateway),
-    };
-    let address = gateway.unwrap_or(pattern.destination);
-    let overlay = link.is_some_and(|l| l.kind == LinkKind::Vxlan);
-    let entry = neighbours(facts, link).find(|n| n.address == address);
-    let missing = match entry.and_then(|n| n.lladdr.clone()) {
-        Some(lladdr) if overlay => Missing::Forwarding(lladdr),
-        None if overlay => Missing::Neighbour,
-        _ => Missing::Answer,
-    };
-    let behind = local_pod_route::missing(facts, address)
-        .filter(|it| Some(it.index) != link.map(|l| l.index));
-    let asker = died_in(facts, pattern);
-    // A pod of this node is led to by its own route.
-    let another = link.filter(|_| behind.is_none());
-    Hop {
-        address,
-        link,
-        missing,
-        apart: isolation::between(facts, pattern.source, address),
-        behind,
-        off: local_pod_route::switched_off(facts, address),
-        why: Why::of(facts, (address, pattern.destination), link, asker),
-        comes: another.and_then(|link| elsewhere::comes_by(facts, pattern, link)),
-        asker,
-    }
-}
-
-/// The pod whose own question it was.
-fn died_in<'a>(facts: &Facts<'a>, pattern: &DropGroup<'_>) -> Option<&'a PodSide> {
-    let mut lost = pattern.losses.iter();
-    lost.find_map(|l| facts.node.pod_side(l.key.netns))
-}
-
-fn neighbours<'a>(facts: &Facts<'a>, link: Option<&Link>) -> impl Iterator<Item = &'a Neighbour> {
-    let index = link.map(|l| l.index);
-    let neighbours = facts.node.neighbours.iter();
-    neighbours.filter(move |n| index.is_none_or(|i| n.ifindex == i))
 }
 
 fn tell(hop: &Hop<'_>) -> String {

@@ -66,6 +66,12 @@
 //! Observed of what left by another uplink: the question at the one, the answer at the other, at least three questions
 //! over three seconds, and nobody who was answered so went on.
 //!
+//! Observed of datagrams: answers that die for want of a socket, of an address that the client did not ask. Of what leaves as
+//! it is: the rules lead other ports of that address on, and not this one. Of what dies at the next hop, as that says, with its
+//! hops used up: a rule of this node sets them. Of what leaves by a route by which nobody is heard: another one is behind it, a
+//! second default route or a wider network that works. Of what this node asks at its loopback: `route_localnet` of the link by
+//! which it would leave.
+//!
 //! Where other packets pass that very step although they should not, as computed, the step is not believed, and nothing is
 //! told of it.
 //!
@@ -82,6 +88,8 @@
 //! The finding names the one thing at which the way ends, and the smallest change to it. Find out who set it.
 mod by_hand;
 mod forgotten;
+mod from_another;
+mod hidden;
 #[cfg(test)]
 mod leading;
 mod led_past;
@@ -91,7 +99,9 @@ mod old_entry;
 mod one_vtep;
 mod own_not_answered;
 mod own_remote;
+mod short_lived;
 mod silent;
+mod story;
 mod turned;
 mod unlike;
 mod vip_not_answered;
@@ -99,16 +109,15 @@ mod wanted;
 
 use netdiag_lang::{mark, t};
 
+use self::story::{Story, dropped};
 use crate::{
     model::{
-        flow,
         gather::{Answer, Want},
-        node::Link,
-        verdict::{Evidence, EvidenceKind, Finding, Origin, PodRole, Severity},
+        verdict::Finding,
     },
     need::{Need, Strength},
     pipeline::{
-        difference::died_in,
+        difference::{died_in, is_rerouted},
         facts::{Facts, Loss},
     },
     shared::{
@@ -116,8 +125,7 @@ use crate::{
         losses::{self, DropGroup, Standing},
         pod_gateway_silent, too_wide,
     },
-    shell,
-    unexplained::{Symptom, Symptoms, grouped},
+    unexplained::{Symptoms, grouped},
 };
 
 pub const ID: &str = "path-broken";
@@ -128,29 +136,34 @@ pub const TITLE: &str =
 const PATTERNS: usize = 16;
 /// Losses of each, the busiest first.
 const LOSSES: usize = 4;
-/// Conversations that a finding names.
-const FLOWS: usize = 10;
 /// What is over sooner is over before anybody looks at it.
 const SPAN_NS: u64 = 2_000_000_000;
 
 /// Findings about what these leave untold.
 pub fn evaluate(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &mut Vec<Finding>) {
-    findings.extend(forgotten::evaluate(facts));
-    findings.extend(old_entry::evaluate(facts));
-    let ended = left(facts, symptoms, findings).into_iter();
+    // That a name server is silent, or a tunnel, names no step.
+    let names = |f: &&Finding| super::strength(f).is_some();
+    let mut named: Vec<Finding> = findings.iter().filter(names).cloned().collect();
+    let known = named.len();
+    named.extend(forgotten::evaluate(facts));
+    named.extend(old_entry::evaluate(facts));
+    let ended = left(facts, symptoms, &named).into_iter();
     let ended = grouped(ended.filter_map(|pattern| Some((told(facts, &pattern)?, pattern))));
     let ended = ended.into_iter();
-    findings.extend(ended.map(|(told, patterns)| finding(facts, told, &patterns)));
+    named.extend(ended.map(|(told, patterns)| finding(facts, told, &patterns)));
     // What one of them tells is not told by those after it.
     type Rest = fn(&Facts<'_>, &Symptoms<'_>, &[Finding]) -> Vec<Finding>;
-    const RESTS: [Rest; 12] = [
+    const RESTS: [Rest; 15] = [
         own_not_answered::evaluate,
         silent::evaluate,
         old_entry::beyond,
         not_back::evaluate,
+        from_another::evaluate,
         led_past::evaluate,
         turned::evaluate,
         unlike::evaluate,
+        short_lived::evaluate,
+        hidden::evaluate,
         own_remote::evaluate,
         one_vtep::evaluate,
         by_hand::evaluate,
@@ -158,15 +171,17 @@ pub fn evaluate(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &mut Vec<F
         vip_not_answered::evaluate,
     ];
     for rest in RESTS {
-        let told = rest(facts, symptoms, findings);
-        findings.extend(told);
+        let told = rest(facts, symptoms, &named);
+        named.extend(told);
     }
+    findings.extend(named.drain(known..));
 }
 
 /// What tells of addresses that somebody asks for in vain.
 pub fn wants(facts: &Facts<'_>) -> impl Iterator<Item = Want> {
-    let own = own_not_answered::wants(facts);
-    own.into_iter().chain(vip_not_answered::wants(facts))
+    let own = own_not_answered::wants(facts).into_iter();
+    own.chain(vip_not_answered::wants(facts))
+        .chain(short_lived::wants(facts))
 }
 
 /// What the state would tell of the rest of them, where it is not there yet.
@@ -232,7 +247,11 @@ fn may_end_so(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
         losses::nobody_answered(l) && (unexplained() || too_wide::told(facts, l).is_some())
     };
     let fits = |l: &Loss| dead_end::STATIONS.iter().any(|at| l.is_at(*at));
-    pattern.losses.iter().any(|l| silent(l) || fits(l))
+    let anew = |l: &Loss| is_rerouted(facts, l);
+    pattern
+        .losses
+        .iter()
+        .any(|l| silent(l) || fits(l) || anew(l))
 }
 
 /// The one step at which these end.
@@ -256,56 +275,7 @@ fn finding(facts: &Facts<'_>, told: Told, patterns: &[DropGroup<'_>]) -> Finding
         worst.sender(facts),
         worst.packets(),
     );
-    let mut finding = losses::finding(facts, ID, Severity::Warning, patterns, summary);
-    finding.evidence.push(told.evidence);
-    if let Some(subject) = told.subject {
-        finding.ties.blame(subject.clone(), told.what);
-        finding.blames(subject);
-    }
-    finding.fix = told.fix;
-    finding
-}
-
-/// What was seen of one that left by that link.
-fn leaving(symptom: &Symptom, left: &Link, text: String) -> Evidence {
-    let mut seen = Evidence::new(EvidenceKind::Route, Origin::Observed, text);
-    seen.at = Some(left.name.clone());
-    seen.direction = Some("egress".into());
-    seen.packets = symptom.last.as_ref().map(|hop| hop.hop.packets);
-    seen.confirm = Some(shell!(
-        "timeout 10 tcpdump -c 5 -lnni {v} dst host {}",
-        left.name,
-        symptom.far()
-    ));
-    seen
-}
-
-/// What a finding tells of who asks in vain.
-fn conversations(facts: &Facts<'_>, finding: &mut Finding, all: &[&Symptom]) {
-    let named = all.iter().take(FLOWS);
-    finding.flows = named.map(|symptom| symptom.refer()).collect();
-    for symptom in all {
-        for (client, server) in symptom.ends() {
-            finding.scope.add(symptom.protocol, (client, 0), server);
-        }
-    }
-    let named = all.iter().take(FLOWS);
-    let pods = named.flat_map(|symptom| {
-        let asked = symptom.leg.map(|leg| flow::ends(&leg).1);
-        let server = asked.unwrap_or(symptom.server);
-        [
-            facts.pod(symptom.client, PodRole::Source),
-            facts.pod(server, PodRole::Server),
-        ]
-    });
-    finding.pods = pods.flatten().collect();
-    finding.pods.sort();
-    finding.pods.dedup();
-    finding.about = all.iter().map(|symptom| symptom.server).collect();
-    let first = all.iter().map(|symptom| symptom.first).min();
-    let last = all.iter().filter_map(|c| Some(c.last.as_ref()?.hop.last));
-    finding.first_seen = facts.clock.text(first.unwrap_or(0));
-    finding.last_seen = facts.clock.text(last.max().unwrap_or(0));
+    dropped(facts, patterns, Story::of(told, summary))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use netdiag_forwarding::way::{self, Does, How, Station, Step};
 use netdiag_lang::t;
 
-use super::{astray, ipsec, pod_default};
+use super::{astray, from_loopback, ipsec, pod_default};
 use crate::{
     model::{
         address::Prefix,
@@ -82,7 +82,7 @@ pub fn told(facts: &Facts<'_>, step: &Step<'_>) -> Option<Told> {
         destination: step.packet.destination,
     };
     let plainer = match how {
-        How::MartianSource => at.own_source(),
+        How::MartianSource => from_loopback::told(facts, step).or_else(|| at.own_source()),
         How::NotForwarding => at.wrong_gateway(),
         _ => None,
     };

@@ -15,7 +15,7 @@ use crate::{
         gather::{Rule, Want},
         netfilter::{Family, RuleOrigin},
         total::Total,
-        verdict::{Evidence, EvidenceKind, Fix, Origin},
+        verdict::{Evidence, EvidenceKind, Fix, Origin, Subject},
     },
     need::Need,
     pipeline::facts::{Facts, Loss},
@@ -112,6 +112,15 @@ impl Filtered {
             }
             None => t!("netfilter of this node drops {what}: {packets} packets"),
         }
+    }
+
+    /// The rule, where there is one alone that may have done it.
+    pub fn subject(&self) -> Option<Subject> {
+        let [rule] = self.rules.as_slice() else {
+            return None;
+        };
+        let (place, text) = (rule.place.clone(), rule.written());
+        Some(Subject::Rule { place, text })
     }
 
     pub fn evidence(&self, facts: &Facts<'_>) -> Vec<Evidence> {

@@ -6,7 +6,7 @@ use crate::{
     model::{
         flow::ends,
         verdict::{Evidence, EvidenceKind, Fix, Origin},
-        world::ipsec::{Direction, IpsecPolicy},
+        world::ipsec::{Direction, Ipsec, IpsecPolicy},
     },
     pipeline::{
         difference::died_in,
@@ -23,7 +23,7 @@ pub fn of_loss(facts: &Facts<'_>, loss: &Loss) -> Option<Told> {
     let netns = died_in(facts, loss);
     let stack = facts.gathered.stack(netns);
     let all = stack.and_then(|stack| stack.ipsec.some());
-    let met = all.and_then(|all| all.policies.iter().find(|one| is_about(one, loss)));
+    let met = all.and_then(|all| asked(loss).into_iter().find_map(|way| met(all, way, loss)));
     let whose = whose(facts, netns);
     let what = match met {
         Some(policy) => t!(
@@ -65,18 +65,25 @@ pub fn of_loss(facts: &Facts<'_>, loss: &Loss) -> Option<Told> {
     })
 }
 
-/// Of what is led on, or comes in: which of both the kernel asked, its function tells.
-fn is_about(policy: &IpsecPolicy, loss: &Loss) -> bool {
+/// Which directions the kernel asked, as its function tells: what is led on has to pass both, the one for what is led on first
+/// (`xfrm4_policy_check`, `xfrm4_route_forward`).
+fn asked(loss: &Loss) -> [Direction; 2] {
+    match loss.symbol() {
+        "ip_forward" | "ip6_forward" => [Direction::Forward, Direction::Out],
+        _ => [Direction::In, Direction::Out],
+    }
+}
+
+fn met<'a>(all: &'a Ipsec, way: Direction, loss: &Loss) -> Option<&'a IpsecPolicy> {
     let flow = loss.flow();
     let (source, destination) = ends(flow);
-    let way = match loss.symbol() {
-        "ip_forward" | "ip6_forward" => policy.direction == Direction::Forward,
-        _ => policy.direction != Direction::Forward,
+    let is_about = |policy: &&IpsecPolicy| {
+        let protocol = [0, flow.protocol].contains(&policy.protocol);
+        let ports = policy.sport.has(flow.source_port) && policy.dport.has(flow.destination_port);
+        let between = policy.from.contains(source) && policy.to.contains(destination);
+        policy.direction == way && protocol && ports && between
     };
-    let protocol = [0, flow.protocol].contains(&policy.protocol);
-    let ports = policy.sport.has(flow.source_port) && policy.dport.has(flow.destination_port);
-    let between = policy.from.contains(source) && policy.to.contains(destination);
-    way && protocol && ports && between
+    all.policies.iter().find(is_about)
 }
 
 fn word(direction: Direction) -> &'static str {

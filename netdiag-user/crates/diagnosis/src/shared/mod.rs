@@ -7,6 +7,8 @@ pub mod dns;
 pub mod filtered;
 pub mod followed;
 pub mod forwarding;
+pub mod from_loopback;
+pub mod held_port;
 pub mod ipsec;
 pub mod isolation;
 pub mod local_pod_route;

@@ -14,6 +14,7 @@ use super::{
     dead_end,
     filtered::{ARP, Filtered},
     forwarding,
+    held_port::HeldPort,
     losses::{self, DropGroup},
     next_hop, restoring, wrong_neighbour_entry,
 };
@@ -61,6 +62,8 @@ enum Why<'a> {
     Without6(&'a Link),
     /// Netfilter of this node takes the questions or the answers.
     Filtered(Filtered),
+    /// The pod's port of the bridge lets nothing pass.
+    Held(HeldPort<'a>),
     /// It should answer.
     Unknown,
 }
@@ -108,10 +111,17 @@ pub fn evaluate(facts: &Facts<'_>, cause: &str, fault: Fault) -> Option<Finding>
     };
     let mut finding = losses::finding(facts, cause, severity, &patterns, summary);
     finding.evidence.push(evidence(facts, &one, &why));
+    finding.evidence.extend(match &why {
+        Why::Held(port) => Some(port.evidence()),
+        _ => None,
+    });
     if let Why::Filtered(filtered) = &why {
         finding.evidence.extend(filtered.evidence(facts));
+        let rule = filtered.subject().into_iter();
+        rule.for_each(|rule| finding.ties.rest_on(rule));
+    } else {
+        finding.evidence.extend(arp_losses(facts, one.link));
     }
-    finding.evidence.extend(arp_losses(facts, one.link));
     finding.about.push(one.gateway);
     next_hop::rest_on(facts, &mut finding, Some(one.link));
     finding.fix = fix(facts, &one, &why);
@@ -166,11 +176,13 @@ fn silent<'a>(facts: &Facts<'a>, loss: &Loss) -> Option<Silent<'a>> {
 
 fn why<'a>(facts: &Facts<'a>, silent: &Silent<'a>) -> Why<'a> {
     let why = by_state(facts, silent);
-    let filtered = || Filtered::of(facts, silent.gateway, &[silent.link.index]);
-    match why {
-        Why::Unknown => filtered().map_or(why, Why::Filtered),
-        _ => why,
+    if !matches!(why, Why::Unknown) {
+        return why;
     }
+    let filtered = || Filtered::of(facts, silent.gateway, &[silent.link.index]);
+    let held = HeldPort::of(facts, silent.gateway, Some(silent.side)).map(Why::Held);
+    held.or_else(|| filtered().map(Why::Filtered))
+        .unwrap_or(why)
 }
 
 fn by_state<'a>(facts: &Facts<'a>, silent: &Silent<'a>) -> Why<'a> {
@@ -264,6 +276,7 @@ fn tell(silent: &Silent<'_>, why: &Why<'_>) -> String {
         Why::Lost(near, _) => t!("{} has no such address", near.name),
         Why::Without6(near) => t!("{} is 1: {} has no IPv6", disable_ipv6(near), near.name),
         Why::Filtered(filtered) => filtered.text(),
+        Why::Held(port) => port.text(),
         Why::Unknown => return t!("the gateway {gateway} does not answer on {link}"),
     };
     t!("the gateway {gateway} does not answer on {link}: {by}")
@@ -316,7 +329,7 @@ fn evidence(facts: &Facts<'_>, silent: &Silent<'_>, why: &Why<'_>) -> Evidence {
             tell(silent, why),
             shell!("ip address show dev {}", near.name),
         ),
-        Why::Filtered(_) | Why::Unknown => line(
+        Why::Filtered(_) | Why::Held(_) | Why::Unknown => line(
             EvidenceKind::Neighbour,
             t!("the pod routes by {gateway}, behind {link}"),
             facts
@@ -408,6 +421,7 @@ fn fix(facts: &Facts<'_>, silent: &Silent<'_>, why: &Why<'_>) -> Fix {
             vec![shell!("sysctl -w {}=0", disable_ipv6(near))],
         ),
         Why::Filtered(filtered) => return filtered.fix(),
+        Why::Held(port) => return port.fix(),
         // It may be another host's behind the bridge.
         Why::Lost(near, None) => (
             t!(

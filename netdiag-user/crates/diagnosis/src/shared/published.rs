@@ -5,7 +5,7 @@ use crate::{
     model::{
         flow::{TCP, UDP},
         gather::{Reach, Want, reach},
-        services::Service,
+        services::{Published, Service},
     },
     pipeline::facts::Facts,
 };
@@ -68,6 +68,30 @@ pub fn is_led_on(facts: &Facts<'_>, (server, port): (IpAddr, u16), protocol: u8)
         let leads = |rule: &Service| !rule.backends.is_empty() && !rule.rejected;
         rules.into_iter().flatten().any(leads) || s.publishes((server, port), protocol, own)
     })
+}
+
+/// Protocols and ports of a foreign address that rules lead on, where none leads on this one of it.
+pub fn led_on_beside(
+    facts: &Facts<'_>,
+    (server, port): (IpAddr, u16),
+    protocol: u8,
+) -> Vec<(u8, u16)> {
+    let services = facts.gathered.services().filter(|_| !facts.owns(server));
+    let Some(services) = services.filter(|_| !is_led_on(facts, (server, port), protocol)) else {
+        return Vec::new();
+    };
+    // One that refuses is not missing.
+    if services.rule(server, port, protocol).is_some() {
+        return Vec::new();
+    }
+    let leads = |s: &&Service| s.address == server && !s.backends.is_empty() && !s.rejected;
+    let ruled = { services.rules.iter().filter(leads) }.map(|s| (s.protocol, s.port));
+    let of = |p: &&Published| p.address == Some(server) && p.ports.0 == p.ports.1;
+    let published = { services.published.iter().filter(of) }.map(|p| (p.protocol, p.ports.0));
+    let mut all: Vec<(u8, u16)> = ruled.chain(published).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// Ports of the node's own that are asked about at most.

@@ -135,6 +135,15 @@ impl Symptoms<'_> {
             .collect()
     }
 
+    /// Which ways of these work for anybody.
+    pub fn ways<'f, 'a, 's>(
+        &self,
+        facts: &'f Facts<'a>,
+        of: impl Iterator<Item = &'s Symptom>,
+    ) -> Ways<'f, 'a> {
+        Ways::new(facts, of)
+    }
+
     /// What got no farther than this node without a word of a drop, and that no finding tells.
     pub fn silent(&self, facts: &Facts<'_>, findings: &[Finding]) -> Vec<&Symptom> {
         let silent = self.untold(facts, findings).filter(|c| {
@@ -142,6 +151,16 @@ impl Symptoms<'_> {
             asks && !c.is_dropped() && c.circles.is_none() && !left(c)
         });
         silent.collect()
+    }
+
+    /// Who answers in place of the server that was asked, where no finding tells.
+    pub fn answered_by_others(
+        &self,
+        facts: &Facts<'_>,
+        findings: &[Finding],
+    ) -> Vec<(IpAddr, &Symptom)> {
+        let all = self.untold(facts, findings).filter(|c| c.asked > 0);
+        all.filter_map(|c| Some((c.stray?, c))).collect()
     }
 
     /// What comes back by the link that it left by, and that no finding tells.

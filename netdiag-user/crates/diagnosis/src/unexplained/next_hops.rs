@@ -144,6 +144,11 @@ impl<'f, 'a> Ways<'f, 'a> {
         heard.is_some_and(|last| *last > symptom.first)
     }
 
+    /// Links by which somebody is heard.
+    pub fn heard_by(&self) -> BTreeSet<u32> {
+        self.heard.keys().map(|way| way.0).collect()
+    }
+
     /// Nobody answers by the way that it left by.
     pub fn doubtful(&self, symptom: &Symptom) -> bool {
         let far = symptom.far();

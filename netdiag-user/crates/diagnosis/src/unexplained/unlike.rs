@@ -37,6 +37,12 @@ pub enum Unlike<'a> {
         /// Others of the same client's are.
         part: bool,
     },
+    /// The rules lead other ports of that address on, and not this one.
+    Unlisted {
+        left: &'a Link,
+        /// The first of them, as protocol and port.
+        beside: (u8, u16),
+    },
     /// Its source is of that link's own network: who is there asks on the link for it, and this node does not answer.
     Unclaimed { left: &'a Link, source: IpAddr },
     /// What pods send out is translated, on that link or on others, and this is not: nobody there knows the pod.
@@ -65,6 +71,10 @@ impl<'a> Unlike<'a> {
             })
             .or_else(|| below(facts, last).map(|own| Self::Below { left, own }))
             .or_else(|| unclaimed(facts, last).map(|source| Self::Unclaimed { left, source }))
+            .or_else(|| {
+                let beside = living.unlisted(facts, symptom, last)?;
+                Some(Self::Unlisted { left, beside })
+            })
             .or_else(|| living.excepted(facts, symptom, last, left))
             .or_else(|| {
                 let other = living.other(facts, last)?;
@@ -85,6 +95,10 @@ impl<'a> Unlike<'a> {
                 t!("what others ask there is translated on this node, and this left as it is")
                     .into()
             }
+            Self::Unlisted { .. } => t!(
+                "it left as it is: the rules of this node lead that address on, and not that port of it"
+            )
+            .into(),
             Self::Unclaimed { source, .. } => t!(
                 "its source {source} is of this link's own network: whoever is there asks for it here, and this node does not answer for it"
             ),
@@ -103,6 +117,7 @@ impl<'a> Unlike<'a> {
             Self::Link { left, .. }
             | Self::Source { left, .. }
             | Self::Untranslated { left, .. }
+            | Self::Unlisted { left, .. }
             | Self::Unclaimed { left, .. }
             | Self::Excepted { left, .. }
             | Self::Below { left, .. } => left,
@@ -232,12 +247,27 @@ impl Living {
         })
     }
 
+    /// Who has that address is known by rules alone: it is of nobody's network that this node knows, nor the world's, and nobody
+    /// out there answers for it.
+    fn unlisted(&self, facts: &Facts<'_>, symptom: &Symptom, last: &HopFlow) -> Option<(u8, u16)> {
+        let server = symptom.server;
+        let asked = (server, symptom.port, symptom.protocol);
+        let as_it_is = to(last.flow()) == asked && is_ours(facts, symptom);
+        if !as_it_is || !is_private(server) || !facts.leaves(&facts.packet_of(last.flow())) {
+            return None;
+        }
+        let beside = published::led_on_beside(facts, (server, symptom.port), symptom.protocol);
+        let first = beside.first()?;
+        let alive = |to: &To| to.0 == server && !self.led.contains(to);
+        (!self.outs.keys().any(alive)).then_some(*first)
+    }
+
     /// Others' questions to that address and port become something else here, and this would not as the rules are: what
     /// began before they were there is no fault of theirs.
     fn is_left_as_it_is(&self, facts: &Facts<'_>, symptom: &Symptom, last: &HopFlow) -> bool {
         let server = (symptom.server, symptom.port);
         let asked = (server.0, server.1, symptom.protocol);
-        let ours = facts.owns(symptom.client) || facts.is_local_pod(symptom.client);
+        let ours = is_ours(facts, symptom);
         let ruled = || published::is_led_on(facts, server, symptom.protocol);
         let now = || {
             facts
@@ -246,6 +276,19 @@ impl Living {
         };
         to(last.flow()) == asked && ours && (self.led.contains(&asked) || ruled()) && !now()
     }
+}
+
+/// For use within a site alone (RFC 1918, RFC 6598, RFC 4193).
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_private() || v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64,
+        IpAddr::V6(v6) => v6.is_unique_local(),
+    }
+}
+
+/// Asked by this node or a pod of it.
+fn is_ours(facts: &Facts<'_>, symptom: &Symptom) -> bool {
+    facts.owns(symptom.client) || facts.is_local_pod(symptom.client)
 }
 
 fn is_answered(tried: &Connection<'_>) -> bool {

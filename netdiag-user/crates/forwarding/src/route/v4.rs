@@ -145,8 +145,9 @@ impl<'w> Space<'w> {
             packet.source = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         }
         let (packet, source) = (&packet, packet.source);
-        if !source.is_unspecified() && !self.fib.has(false, LOCAL) {
-            // Where no address ever was there is no such table, and every address may be bound to.
+        if !self.fib.has(false, LOCAL) {
+            // Where no address ever was there is no such table: every address may be bound to, and every
+            // destination is a broadcast (`__inet_dev_addr_type`).
             return Err(Unknown::NotModelled("a namespace without addresses".into()));
         }
         if !source.is_unspecified() && !sender.any_source && !self.is_local(source)? {

@@ -232,6 +232,8 @@ impl<'w> Walker<'w> {
         }
         packet.gathered |= packet.is_cut();
         packet.served = Served::Led;
+        // It goes on as nobody's (`ip_vs_nat_send_or_cont`).
+        packet.bound = None;
         self.marks_led(walk, (space, ipvs), &lead, packet);
         let whole = |way: Way<'w>| Way {
             source: None,

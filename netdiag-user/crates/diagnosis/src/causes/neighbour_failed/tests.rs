@@ -1,6 +1,9 @@
-use super::*;
+use super::{hop::next_hop_by, *};
 use crate::{
-    model::{node::Node, observation::Observation},
+    model::{
+        node::{Neighbour, Node, PodSide, Route, RouteKind},
+        observation::Observation,
+    },
     testing::{OVERLAY, UPLINK, died, link, overlay_node, tcp, with_facts},
 };
 
@@ -12,7 +15,7 @@ fn judge(node: &Node, death: (&str, &str), ifindex: u32, last: u64) -> Option<Fi
         drops: vec![drop],
         ..Observation::default()
     };
-    with_facts(node, &observation, evaluate)
+    with_facts(node, &observation, evaluate).pop()
 }
 
 #[test]
@@ -81,7 +84,7 @@ fn who_comes_in_by_another_link_is_not_where_the_route_says() {
         flows: vec![asked],
         ..Observation::default()
     };
-    let found = with_facts(&node, &seen, evaluate).expect("a finding");
+    let found = with_facts(&node, &seen, evaluate).pop().expect("a finding");
     let told = "where the route 203.0.113.8/29 looks for it: what it sends comes in by ens5";
     assert!(found.summary.contains(told), "{}", found.summary);
     assert_eq!(found.fix.commands, ["ip route del 203.0.113.8/29"]);
@@ -142,4 +145,47 @@ fn a_link_that_is_switched_off_is_told() {
     let found = judge(&node, failed, UPLINK, 14).expect("a finding");
     assert!(found.summary.contains("the link veth2 of the pod"));
     assert_eq!(found.fix.commands, ["ip link set dev veth2 up"]);
+}
+
+/// A bridge that has no address of its own, with a tunnel: only the pod's routes say that the address is on it.
+fn asked_through_a_tunnel(gateway: Option<&str>) -> Vec<Finding> {
+    const BRIDGE: u32 = 21;
+    let mut node = overlay_node(1450, 1450, 1500);
+    node.links
+        .push(link(BRIDGE, "ov-1", LinkKind::Bridge, 1450));
+    node.links[1].master = Some(BRIDGE);
+    node.links[2].master = Some(BRIDGE);
+    node.fdb[0].lladdr = vec![0; 6];
+    let network = "172.20.1.0/24".parse().expect("a network");
+    node.pod_sides[0].ways = vec![(network, gateway.map(crate::testing::ip))];
+    let mut lost = died(
+        tcp("172.20.1.5", "172.20.1.8", 8000),
+        ("NEIGH_FAILED", "neigh_invalidate"),
+        0,
+        6,
+    );
+    lost.0.netns = crate::testing::POD_NETNS;
+    (lost.1.first, lost.1.last) = (1, 14_000_000_000);
+    let seen = Observation {
+        drops: vec![lost],
+        ..Observation::default()
+    };
+    with_facts(&node, &seen, evaluate)
+}
+
+#[test]
+fn a_question_that_leaves_by_a_tunnel_names_its_other_ends() {
+    let found = asked_through_a_tunnel(None);
+    let told = "172.20.1.8 does not answer on the link: nobody on this node has it, and the question leaves by vxlan.calico for 192.0.2.2";
+    assert!(found[0].summary.starts_with(told), "{}", found[0].summary);
+    let commands: Vec<_> = found[0].fix.commands.iter().map(|c| c.text()).collect();
+    assert!(
+        commands[1].ends_with("udp port 4789 and host 192.0.2.2"),
+        "{commands:?}"
+    );
+    assert!(
+        asked_through_a_tunnel(Some("172.20.1.1"))
+            .iter()
+            .all(|f| !f.summary.contains("172.20.1.8 does"))
+    );
 }

@@ -1,15 +1,15 @@
 //! Why nobody answers where an address is looked for, as far as this node's own state tells.
 use std::net::IpAddr;
 
-use super::{below::Below, beside::Beside, shadow::Shadow};
+use super::{below::Below, beside::Beside, flooded::Flooded, led::Led, shadow::Shadow};
 use crate::{
     model::{
         node::{Link, PodSide},
         shell::CommandLine,
-        verdict::{Evidence, Fix},
+        verdict::{Evidence, Fix, Subject},
     },
     pipeline::facts::Facts,
-    shared::filtered::Filtered,
+    shared::{filtered::Filtered, held_port::HeldPort},
 };
 
 pub enum Why<'a> {
@@ -17,6 +17,9 @@ pub enum Why<'a> {
     Below(Below<'a>),
     Beside(Beside<'a>),
     Shadow(Shadow<'a>),
+    Flooded(Flooded<'a>),
+    Led(Led),
+    Port(HeldPort<'a>),
 }
 
 impl<'a> Why<'a> {
@@ -36,10 +39,12 @@ impl<'a> Why<'a> {
         if let Some(filtered) = Filtered::of(facts, address, &links) {
             return Some(Self::Filtered(filtered));
         }
-        Below::of(facts, address, asker)
-            .map(Self::Below)
+        HeldPort::of(facts, address, asker)
+            .map(Self::Port)
+            .or_else(|| Below::of(facts, address, asker).map(Self::Below))
             .or_else(|| Beside::of(facts, (address, to), link).map(Self::Beside))
             .or_else(|| Shadow::of(facts, address).map(Self::Shadow))
+            .or_else(|| Flooded::of(facts, address, asker).map(Self::Flooded))
     }
 
     pub fn text(&self) -> String {
@@ -48,6 +53,18 @@ impl<'a> Why<'a> {
             Self::Below(why) => why.text(),
             Self::Beside(why) => why.text(),
             Self::Shadow(why) => why.text(),
+            Self::Flooded(why) => why.text(),
+            Self::Led(why) => why.text(),
+            Self::Port(why) => why.text(),
+        }
+    }
+
+    /// What others rest on, too.
+    pub fn subject(&self) -> Option<Subject> {
+        match self {
+            Self::Port(why) => Some(why.subject()),
+            Self::Filtered(why) => why.subject(),
+            _ => None,
         }
     }
 
@@ -57,6 +74,9 @@ impl<'a> Why<'a> {
             Self::Below(why) => vec![why.evidence()],
             Self::Beside(why) => vec![why.evidence()],
             Self::Shadow(why) => vec![why.evidence()],
+            Self::Flooded(why) => vec![why.evidence()],
+            Self::Led(why) => vec![why.evidence()],
+            Self::Port(why) => vec![why.evidence()],
         }
     }
 
@@ -66,6 +86,9 @@ impl<'a> Why<'a> {
             Self::Below(why) => why.fix(),
             Self::Beside(why) => why.fix(look),
             Self::Shadow(why) => why.fix(),
+            Self::Flooded(why) => why.fix(),
+            Self::Led(why) => why.fix(),
+            Self::Port(why) => why.fix(),
         }
     }
 }

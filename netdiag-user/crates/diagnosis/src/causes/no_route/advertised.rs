@@ -6,7 +6,7 @@ use netdiag_lang::t;
 
 use crate::{
     model::{
-        node::{Link, LinkKind},
+        node::Link,
         roles::Role,
         verdict::{Evidence, EvidenceKind, Fix, Origin},
     },
@@ -24,7 +24,7 @@ pub fn unheard<'a>(facts: &Facts<'a>, to: IpAddr) -> Option<&'a Link> {
     let mut uplinks = node
         .links
         .iter()
-        .filter(|l| facts.role(l) == Some(Role::Uplink) && l.kind != LinkKind::Loopback && l.up);
+        .filter(|l| facts.role(l) == Some(Role::Uplink) && l.ethernet && l.up);
     uplinks.find(|l| node.sysctl(&name(l)) == Some("1"))
 }
 

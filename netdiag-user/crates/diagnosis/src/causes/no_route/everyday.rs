@@ -1,14 +1,18 @@
 //! Packets without a route that healthy nodes drop all day.
 use std::net::IpAddr;
 
+use super::advertised;
 use crate::{
-    model::{node::LinkKind, policy::Chosen},
+    model::{node::LinkKind, policy::Chosen, roles::Role},
     pipeline::facts::Facts,
     shared::refused::Case,
 };
 
+/// Of routers' advertisements, whether they were listened to or not.
+const ADVERTISED: &str = "Icmp6InRouter.Advertisements";
+
 /// Programs try IPv6 first wherever they have an address of it, in clusters that have no way out for it
-/// too. Not so for addresses of a site's own (fc00::/7), which nobody outside gave them, and where there
+/// too. Not so where routers tell of one and pods and node have addresses of the world's, for addresses of a site's own (fc00::/7), which nobody outside gave them, and where there
 /// was a route when the run began, where a route was set to refuse, or where answers are lost: somebody
 /// came by that way.
 pub fn is_everyday(facts: &Facts<'_>, case: &Case<'_, '_>) -> bool {
@@ -19,10 +23,27 @@ pub fn is_everyday(facts: &Facts<'_>, case: &Case<'_, '_>) -> bool {
     to.is_ipv6()
         && global
         && !has_no_other(facts, pattern.source)
+        && !is_led_out(facts, pattern.source, to)
         && !pattern.reply
         && matches!(case.asked, Chosen::None | Chosen::Unknown)
         && facts.pods.by_address(to).is_none()
         && facts.way_before(&sent).is_none()
+}
+
+/// Whether somebody gave the sender an address of the world's, and an uplink of this node, too, and routers tell there of a way
+/// out that this node does not listen to: then it is meant to have one.
+fn is_led_out(facts: &Facts<'_>, source: IpAddr, to: IpAddr) -> bool {
+    let worlds =
+        |address: IpAddr| matches!(address, IpAddr::V6(v6) if v6.segments()[0] & 0xe000 == 0x2000);
+    let uplinks = facts
+        .node
+        .links
+        .iter()
+        .filter(|l| facts.role(l) == Some(Role::Uplink));
+    let mut own = uplinks.flat_map(|l| &l.addresses);
+    let told = facts.node.counter(facts.node.netns, ADVERTISED) > Some(0);
+    let unheard = || advertised::unheard(facts, to).is_some();
+    told && worlds(source) && own.any(|a| worlds(a.prefix.address)) && unheard()
 }
 
 /// Whether the sender has IPv6 alone: nothing else is left to it.

@@ -2,37 +2,30 @@
 //! whose it is, and whoever had that link-layer address may be gone.
 use netdiag_lang::t;
 
-use super::{ID, conversations};
+use super::story::{Case, Story, each};
 use crate::{
     model::{
         address::mac,
         journal::Thing,
         node::Neighbour,
-        total::Total,
-        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin},
     },
     pipeline::facts::Facts,
     shell,
-    unexplained::{Symptom, Symptoms, grouped},
+    unexplained::Symptoms,
 };
 
 pub fn evaluate(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &[Finding]) -> Vec<Finding> {
-    let entries = grouped(symptoms.by_hand(facts, findings)).into_iter();
-    let told = entries.filter_map(|(entry, all)| finding(facts, entry, &all));
-    told.collect()
+    each(facts, symptoms.by_hand(facts, findings), tell)
 }
 
-fn finding(facts: &Facts<'_>, entry: &Neighbour, all: &[&Symptom]) -> Option<Finding> {
+fn tell(case: &Case<'_, '_>, entry: &Neighbour) -> Option<Story> {
     let (address, lladdr) = (entry.address, mac(entry.lladdr.as_deref()?));
-    let link = facts.node.link_name(entry.ifindex);
-    let asked: u64 = all.iter().map(|c| c.asked).total();
-    let (client, refer) = (all[0].client, all[0].refer());
+    let link = case.facts.node.link_name(entry.ifindex);
+    let (client, what, asked) = (case.client, &case.what, case.asked);
     let summary = t!(
-        "nobody behind {address} ({link}) answers anybody, and its neighbour entry is one that somebody made: {lladdr}; {client} asked {} {}: {asked} times, unanswered",
-        refer.protocol,
-        refer.destination
+        "nobody behind {address} ({link}) answers anybody, and its neighbour entry is one that somebody made: {lladdr}; {client} asked {what}: {asked} times, unanswered"
     );
-    let mut finding = Finding::new(ID, Severity::Warning, Confidence::Suspected, summary);
     let text = t!("the entry of {address} on {link} is permanent: {lladdr}");
     let mut line = Evidence::new(EvidenceKind::Neighbour, Origin::Configured, text);
     let shown = shell!(
@@ -41,16 +34,12 @@ fn finding(facts: &Facts<'_>, entry: &Neighbour, all: &[&Symptom]) -> Option<Fin
         link
     );
     line.confirm = Some(shown.showing(&[&lladdr]));
-    finding.evidence.push(line.of([Thing::Neighbour {
-        link: link.clone(),
-        address,
-    }]));
-    conversations(facts, &mut finding, all);
-    finding.fix = Fix {
+    let fix = Fix {
         summary: t!(
             "delete the entry, so that this node asks on {link} whose {address} is; find out who made it: whoever had {lladdr} may be gone"
         ),
         commands: vec![shell!("ip neighbour del {} dev {}", address, link)],
     };
-    Some(finding)
+    let entry = Thing::Neighbour { link, address };
+    Some(Story::suspected(summary, [line.of([entry])], fix))
 }

@@ -8,7 +8,7 @@ use std::{cmp::Reverse, net::IpAddr};
 use netdiag_common::flow::FlowKey;
 use netdiag_lang::t;
 
-use super::{ID, conversations, leaving};
+use super::story::{Case, Story, each};
 use crate::{
     model::{
         address::{Prefix, endpoint},
@@ -17,15 +17,14 @@ use crate::{
         roles::Role,
         services::Engine,
         shell::CommandLine,
-        total::Total,
-        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin},
     },
     pipeline::{
         connection_groups::{Connection, Outcome},
         facts::{Facts, HopFlow},
     },
     shell,
-    unexplained::{Symptom, Symptoms, grouped},
+    unexplained::{Symptom, Symptoms},
 };
 
 /// To whom they are led, by that link.
@@ -43,9 +42,8 @@ pub fn evaluate(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &[Finding]
         .filter_map(|symptom| Some((Past::of(facts, symptom)?, symptom)))
         .collect();
     all.sort_by_key(|(_, symptom)| Reverse(symptom.asked));
-    let all = grouped(all).into_iter();
-    let all = all.filter(|(past, _)| !past.is_fine_for_others(facts));
-    all.map(|(past, all)| past.finding(facts, &all)).collect()
+    all.retain(|(past, _)| !past.is_fine_for_others(facts));
+    each(facts, all, |case, past| past.tell(case))
 }
 
 impl<'a> Past<'a> {
@@ -94,25 +92,15 @@ impl<'a> Past<'a> {
         format!("{} {}", protocol(self.protocol), endpoint(address, port))
     }
 
-    fn finding(&self, facts: &Facts<'_>, all: &[&Symptom]) -> Finding {
-        let (what, link, worst) = (self.what(), &self.link.name, all[0]);
-        let asked: u64 = all.iter().map(|c| c.asked).total();
-        let refer = worst.refer();
+    fn tell(&self, case: &Case<'_, '_>) -> Story {
+        let (to, link) = (self.what(), &self.link.name);
+        let (client, what, asked) = (case.client, &case.what, case.asked);
         let summary = t!(
-            "this node leads {} {} on to {what} by {link}, by which it came, with the client's own address: the answer goes past this node to {}, who does not know it; asked {asked} times, unanswered",
-            refer.protocol,
-            refer.destination,
-            worst.client
+            "this node leads {what} on to {to} by {link}, by which it came, with the client's own address: the answer goes past this node to {client}, who does not know it; asked {asked} times, unanswered"
         );
-        let mut finding = Finding::new(ID, Severity::Warning, Confidence::Suspected, summary);
-        let text = t!(
-            "it left by {link}, by which it came in, for {what}, with the source {}",
-            worst.client
-        );
-        finding.evidence = vec![leaving(worst, self.link, text), self.way_back(worst.client)];
-        conversations(facts, &mut finding, all);
-        finding.fix = self.fix(facts, worst);
-        finding
+        let text = t!("it left by {link}, by which it came in, for {to}, with the source {client}");
+        let seen = [case.leaving(self.link, text), self.way_back(client)];
+        Story::suspected(summary, seen, self.fix(case.facts, case.worst()))
     }
 
     fn way_back(&self, client: IpAddr) -> Evidence {

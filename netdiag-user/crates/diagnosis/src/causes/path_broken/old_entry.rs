@@ -5,18 +5,20 @@ use std::net::IpAddr;
 use netdiag_common::flow::FlowKey;
 use netdiag_lang::t;
 
-use super::{ID, conversations, forgotten::family};
+use super::{
+    forgotten::family,
+    story::{Story, dropped, each},
+};
 use crate::{
     model::{
         address::endpoint,
         flow::{TCP, ends, protocol},
-        total::Total,
-        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity, Subject},
+        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Subject},
     },
     pipeline::facts::{Facts, Loss},
     shared::losses::{self, DropGroup, PATTERN},
     shell,
-    unexplained::{Symptoms, grouped},
+    unexplained::Symptoms,
 };
 
 /// Groups of a reading that are looked at, the busiest first.
@@ -55,26 +57,14 @@ pub fn beyond(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &[Finding]) 
         let (asked, _) = facts.legs().origin(&symptom.leg?)?;
         Some((Old::of(facts, asked, symptom.far())?, symptom))
     });
-    let all = grouped(old).into_iter();
-    all.map(|(old, all)| {
-        let packets = all.iter().map(|symptom| symptom.asked).total();
-        let (severity, confidence) = (Severity::Warning, Confidence::Suspected);
-        let mut finding = Finding::new(ID, severity, confidence, old.summary(packets));
-        conversations(facts, &mut finding, &all);
-        old.tell(&mut finding);
-        finding
-    })
-    .collect()
+    each(facts, old, |case, old| old.tell(case.asked))
 }
 
 /// The rules lead whoever begins to others alone.
 fn led_to_nobody(facts: &Facts<'_>, pattern: DropGroup<'_>) -> Option<Finding> {
     let old = Old::of(facts, asked(facts, &pattern)?, pattern.destination)?;
-    let summary = old.summary(pattern.packets());
-    let patterns = [pattern];
-    let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
-    old.tell(&mut finding);
-    Some(finding)
+    let packets = pattern.packets();
+    Some(dropped(facts, &[pattern], old.tell(packets)))
 }
 
 /// What entries still lead to somebody, and the rules to others.
@@ -110,16 +100,12 @@ impl Old {
         now.join(t!(", "))
     }
 
-    fn summary(&self, packets: u64) -> String {
-        let (what, gone, now) = (self.what(), self.gone, self.now());
-        t!(
-            "connection tracking still leads connections to {what} to {gone}, who does not answer, though the rules lead new ones to {now}: {packets} packets, none got through"
-        )
-    }
-
-    fn tell(&self, finding: &mut Finding) {
+    fn tell(&self, packets: u64) -> Story {
         let (what, gone, now) = (self.what(), self.gone, self.now());
         let (server, port) = self.server;
+        let summary = t!(
+            "connection tracking still leads connections to {what} to {gone}, who does not answer, though the rules lead new ones to {now}: {packets} packets, none got through"
+        );
         let text = t!("as the rules are, whoever begins with {what} is led to {now}");
         let mut line = Evidence::new(EvidenceKind::Rule, Origin::Configured, text);
         let word = protocol(self.protocol);
@@ -130,11 +116,6 @@ impl Old {
             server,
             gone
         ));
-        finding.evidence.push(line);
-        let subject = Subject::Backend { address: gone };
-        let because = t!("connection tracking still leads connections to {gone}");
-        finding.ties.blame(subject.clone(), because);
-        finding.blames(subject);
         let delete = shell!(
             "conntrack -D -f {} -p {} --orig-dst {} --orig-port-dst {} --reply-src {}",
             family(server),
@@ -143,13 +124,18 @@ impl Old {
             port,
             gone
         );
-        finding.fix = Fix {
+        let fix = Fix {
             summary: t!(
                 "delete these entries, or let the clients open new connections: nothing takes an entry away while its client goes on sending"
             )
             .into(),
             commands: vec![delete],
         };
+        let because = t!("connection tracking still leads connections to {gone}");
+        Story {
+            blames: Some((Subject::Backend { address: gone }, Some(because))),
+            ..Story::suspected(summary, [line], fix)
+        }
     }
 }
 
@@ -176,15 +162,12 @@ fn untranslated(facts: &Facts<'_>, pattern: DropGroup<'_>) -> Finding {
     let summary = t!(
         "segments of {server} reach {client} as they are, who asked {asked}, and are reset: connection tracking takes them for invalid and does not translate them back: {packets} packets"
     );
-    let patterns = [pattern];
-    let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
     let text = t!(
         "what is invalid is not translated: out of its window, as connection tracking sees it, or of a connection that it has let go of"
     );
     let mut line = Evidence::new(EvidenceKind::Sysctl, Origin::Configured, text);
     line.confirm = Some(shell!("sysctl net.netfilter.nf_conntrack_tcp_be_liberal"));
-    finding.evidence.push(line);
-    finding.fix = Fix {
+    let fix = Fix {
         summary: t!(
             "let connection tracking take segments out of the window, or drop what is invalid before it reaches a pod (kube-proxy's KUBE-FORWARD does): the client's reset ends a good connection"
         )
@@ -194,7 +177,7 @@ fn untranslated(facts: &Facts<'_>, pattern: DropGroup<'_>) -> Finding {
             shell!("sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1"),
         ],
     };
-    finding
+    dropped(facts, &[pattern], Story::suspected(summary, [line], fix))
 }
 
 #[cfg(test)]

@@ -7,18 +7,17 @@ use std::net::IpAddr;
 
 use netdiag_lang::t;
 
-use super::{ID, conversations};
+use super::story::{Case, Story, each};
 use crate::{
     model::{
         address::mac,
         flow::ends,
         node::{Fdb, Link, LinkKind, Route},
-        total::Total,
-        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity, Subject},
+        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Subject},
     },
     pipeline::facts::{Facts, HopFlow},
     shell,
-    unexplained::{Symptom, Symptoms, grouped},
+    unexplained::{Symptom, Symptoms},
 };
 
 struct Shared<'a> {
@@ -30,17 +29,16 @@ struct Shared<'a> {
 
 pub fn evaluate(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &[Finding]) -> Vec<Finding> {
     let left = symptoms.left(facts, findings);
-    // A node's end has next hops of both families.
-    let led = left.filter_map(|symptom| {
-        let shared = Shared::of(facts, symptom)?;
-        let end = (shared.tunnel.index, &shared.silent.1.lladdr);
-        Some((end, (shared, symptom)))
-    });
-    let ends = grouped(led).into_iter().map(|(_, led)| {
-        let all: Vec<&Symptom> = led.iter().map(|(_, symptom)| *symptom).collect();
-        led[0].0.finding(facts, &all)
-    });
-    ends.collect()
+    let led = left.filter_map(|symptom| Some((Shared::of(facts, symptom)?, symptom)));
+    each(facts, led, |case, shared| shared.tell(case))
+}
+
+/// A node's end has next hops of both families.
+impl PartialEq for Shared<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        let end = |shared: &Self| (shared.tunnel.index, &shared.silent.1.lladdr);
+        end(self) == end(other)
+    }
 }
 
 /// By whom routes lead by that tunnel.
@@ -82,25 +80,20 @@ impl<'a> Shared<'a> {
         })
     }
 
-    fn finding(&self, facts: &Facts<'_>, all: &[&Symptom]) -> Finding {
+    fn tell(&self, case: &Case<'_, '_>) -> Story {
         let (name, (hop, entry), other) = (&self.tunnel.name, self.silent, self.other);
         let (whose, vtep) = (mac(&entry.lladdr), entry.vtep);
-        let asked: u64 = all.iter().map(|c| c.asked).total();
-        let (client, refer) = (all[0].client, all[0].refer());
+        let (client, what, asked) = (case.client, &case.what, case.asked);
         let summary = t!(
-            "{name} sends what is for {hop} ({whose}) to {vtep}, where it sends what is for {other} as well: one node is not the other; {client} asked {} {}: {asked} packets, unanswered",
-            refer.protocol,
-            refer.destination
+            "{name} sends what is for {hop} ({whose}) to {vtep}, where it sends what is for {other} as well: one node is not the other; {client} asked {what}: {asked} packets, unanswered"
         );
-        let mut finding = Finding::new(ID, Severity::Warning, Confidence::Suspected, summary);
         let text = t!("the entries of {name} for {hop} and for {other} lead to {vtep} alike");
         let mut line = Evidence::new(EvidenceKind::Fdb, Origin::Configured, text);
         line.confirm = Some(shell!("bridge fdb show dev {}", name).showing(&[&whose]));
-        finding.evidence.push(line);
-        conversations(facts, &mut finding, all);
-        finding.blames(Subject::Vtep { address: vtep });
-        finding.fix = self.fix(facts);
-        finding
+        Story {
+            blames: Some((Subject::Vtep { address: vtep }, None)),
+            ..Story::suspected(summary, [line], self.fix(case.facts))
+        }
     }
 
     fn fix(&self, facts: &Facts<'_>) -> Fix {

@@ -2,37 +2,24 @@
 //! hops are used up.
 use netdiag_lang::t;
 
-use super::{ID, conversations};
+use super::story::{Case, Story, each};
 use crate::{
     model::{
         address::mac,
         node::{Fdb, Link},
-        total::Total,
-        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity, Subject},
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Subject},
     },
     pipeline::facts::Facts,
     shell,
-    unexplained::{Symptom, Symptoms, grouped},
+    unexplained::{Symptom, Symptoms},
 };
-
-struct Own<'a> {
-    tunnel: &'a Link,
-    entry: &'a Fdb,
-    all: Vec<&'a Symptom>,
-}
 
 pub fn evaluate(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &[Finding]) -> Vec<Finding> {
     let circling = symptoms.circling(facts, findings).into_iter();
-    let led = circling.filter_map(|symptom| {
-        let (tunnel, entry) = entry(facts, symptom)?;
-        Some((tunnel.index, (tunnel, entry, symptom)))
-    });
-    let tunnels = grouped(led).into_iter().map(|(_, led)| {
-        let (tunnel, entry, _) = led[0];
-        let all = led.iter().map(|(.., symptom)| *symptom).collect();
-        Own { tunnel, entry, all }.finding(facts)
-    });
-    tunnels.collect()
+    let led = circling.filter_map(|symptom| Some((entry(facts, symptom)?, symptom)));
+    each(facts, led, |case, (tunnel, entry)| {
+        tell(case, tunnel, entry)
+    })
 }
 
 /// The tunnel that it left by, and its entry that leads to this node; that of the next hop, where it is known.
@@ -53,31 +40,24 @@ fn entry<'a>(facts: &Facts<'a>, symptom: &Symptom) -> Option<(&'a Link, &'a Fdb)
     Some((tunnel, entry))
 }
 
-impl Own<'_> {
-    fn finding(&self, facts: &Facts<'_>) -> Finding {
-        let (name, own, whose) = (&self.tunnel.name, self.entry.vtep, mac(&self.entry.lladdr));
-        let asked: u64 = self.all.iter().map(|c| c.asked).total();
-        let (client, refer) = (self.all[0].client, self.all[0].refer());
-        let summary = t!(
-            "{name} sends what is for {whose} to {own}, which is an address of this very node: it comes back until its hops are used up; {client} asked {} {}: {asked} packets, unanswered",
-            refer.protocol,
-            refer.destination
-        );
-        let mut finding = Finding::new(ID, Severity::Warning, Confidence::Confirmed, summary);
-        let text = t!("the entry of {name} for {whose} leads to {own}, an address of this node");
-        let mut line = Evidence::new(EvidenceKind::Fdb, Origin::Configured, text);
-        line.confirm = Some(shell!("bridge fdb show dev {}", name).showing(&[&own.to_string()]));
-        finding.evidence.push(line);
-        let mut line = Evidence::new(
-            EvidenceKind::Link,
-            Origin::Configured,
-            t!("{own} is an address of this node"),
-        );
-        line.confirm = Some(shell!("ip address show to {}", own).showing(&[&own.to_string()]));
-        finding.evidence.push(line);
-        conversations(facts, &mut finding, &self.all);
-        finding.blames(Subject::Vtep { address: own });
-        finding.fix = Fix {
+fn tell(case: &Case<'_, '_>, tunnel: &Link, entry: &Fdb) -> Story {
+    let (name, own, whose) = (&tunnel.name, entry.vtep, mac(&entry.lladdr));
+    let (client, what, asked) = (case.client, &case.what, case.asked);
+    let summary = t!(
+        "{name} sends what is for {whose} to {own}, which is an address of this very node: it comes back until its hops are used up; {client} asked {what}: {asked} packets, unanswered"
+    );
+    let line = |kind, text| Evidence::new(kind, Origin::Configured, text);
+    let text = t!("the entry of {name} for {whose} leads to {own}, an address of this node");
+    let mut leads = line(EvidenceKind::Fdb, text);
+    leads.confirm = Some(shell!("bridge fdb show dev {}", name).showing(&[&own.to_string()]));
+    let mut has = line(EvidenceKind::Link, t!("{own} is an address of this node"));
+    has.confirm = Some(shell!("ip address show to {}", own).showing(&[&own.to_string()]));
+    Story {
+        confidence: Confidence::Confirmed,
+        summary,
+        evidence: vec![leads, has],
+        blames: Some((Subject::Vtep { address: own }, None)),
+        fix: Fix {
             summary: t!(
                 "find out which node announces {own} as its own (an agent that detects its address took a bridge's or a dummy's, which every node has), let it take that of its NIC, and restart it; every node's tunnel then gets the right entry"
             ),
@@ -85,8 +65,7 @@ impl Own<'_> {
                 shell!("bridge fdb show dev {}", name),
                 shell!("kubectl get nodes -o wide"),
             ],
-        };
-        finding
+        },
     }
 }
 

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, net::IpAddr};
 
 use netdiag_lang::t;
 
-use super::{ID, conversations, leaving};
+use super::story::{Case, Story};
 use crate::{
     model::{
         address::Prefix,
@@ -14,63 +14,61 @@ use crate::{
         policy::{Action, Packet},
         roles::Role,
         shell::CommandLine,
-        total::Total,
-        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin},
     },
     pipeline::facts::Facts,
     shared::dead_end::shown_as,
     shell,
-    unexplained::{Symptom, Symptoms, Turn, grouped},
+    unexplained::{Symptoms, Turn, grouped},
 };
 
 /// The first table that nobody may have for something else.
 const TABLE: u32 = 100;
 
 /// What goes one wrong way.
-struct Turned<'a> {
+struct Turned<'c, 'a> {
     turn: Turn<'a>,
-    /// The one that asks most often first.
-    all: Vec<&'a Symptom>,
+    case: Case<'c, 'a>,
 }
 
 /// A finding about the pair of links that most of what these leave untold goes by.
 pub fn evaluate(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &[Finding]) -> Vec<Finding> {
     let mut found = symptoms.turned(facts, findings);
+    // The one that asks most often first.
     found.sort_by_key(|(_, symptom)| Reverse(symptom.asked));
     let pairs = grouped(found).into_iter();
-    let pairs = pairs.map(|(turn, all)| Turned { turn, all });
-    let most = pairs.max_by_key(|one| (one.all.len(), one.worst().asked));
-    most.map(|one| one.finding(facts)).into_iter().collect()
+    let most = pairs.max_by_key(|(_, all)| (all.len(), all[0].asked));
+    let most = most.map(|(turn, all)| Turned {
+        turn,
+        case: Case::of(facts, all),
+    });
+    most.map(|one| one.case.finding(one.tell()))
+        .into_iter()
+        .collect()
 }
 
-impl Turned<'_> {
-    fn worst(&self) -> &Symptom {
-        self.all[0]
-    }
-
+impl<'a> Turned<'_, 'a> {
     /// As the tables are asked for it: before what it leaves as is made of it.
-    fn decided(&self, facts: &Facts<'_>) -> Packet {
-        let worst = self.worst();
+    fn decided(&self) -> Packet {
+        let worst = self.case.worst();
         let server = worst.leg.map_or(worst.server, |leg| flow::ends(&leg).1);
         let (source, destination) = match worst.answers {
             true => (server, worst.client),
             false => (worst.client, server),
         };
-        facts.from_to(source, destination)
+        self.case.facts.from_to(source, destination)
     }
 
-    fn route<'f>(&self, facts: &Facts<'f>) -> Option<&'f Route> {
+    fn route(&self) -> Option<&'a Route> {
         let left = self.turn.left();
-        let route = facts.way(&self.decided(facts));
+        let route = self.case.facts.way(&self.decided());
         route.filter(|r| r.kind == RouteKind::Unicast && r.oif == Some(left.index))
     }
 
-    fn finding(&self, facts: &Facts<'_>) -> Finding {
-        let worst = self.worst();
+    fn tell(&self) -> Story {
         let (owed, left) = (&self.turn.owed().name, &self.turn.left().name);
-        let asked: u64 = self.all.iter().map(|c| c.asked.max(c.retransmits)).total();
-        let refer = worst.refer();
-        let by = self.route(facts).map_or_else(String::new, |route| {
+        let (client, what, asked) = (self.case.client, &self.case.what, self.case.asked);
+        let by = self.route().map_or_else(String::new, |route| {
             t!(
                 " (route {} of table {})",
                 shown_as(route.destination),
@@ -79,27 +77,18 @@ impl Turned<'_> {
         });
         let summary = match self.turn {
             Turn::Link { .. } => t!(
-                "{} asks {} {} by {owed}, and the answers leave by {left}{by}: {asked} packets, none of the answers gets there",
-                worst.client,
-                refer.protocol,
-                refer.destination
+                "{client} asks {what} by {owed}, and the answers leave by {left}{by}: {asked} packets, none of the answers gets there"
             ),
             Turn::Source { source, .. } => t!(
-                "what asks {} {} leaves by {left}{by} with {source}, an address of {owed}: {asked} packets, none answered",
-                refer.protocol,
-                refer.destination
+                "what asks {what} leaves by {left}{by} with {source}, an address of {owed}: {asked} packets, none answered"
             ),
         };
-        let mut finding = Finding::new(ID, Severity::Warning, Confidence::Suspected, summary);
-        finding.evidence = self.evidence(facts);
-        conversations(facts, &mut finding, &self.all);
-        finding.fix = self.fix(facts);
-        finding
+        Story::suspected(summary, self.evidence(), self.fix())
     }
 
-    fn evidence(&self, facts: &Facts<'_>) -> Vec<Evidence> {
+    fn evidence(&self) -> Vec<Evidence> {
         let owed = &self.turn.owed().name;
-        let seen = leaving(self.worst(), self.turn.left(), self.turn.text());
+        let seen = self.case.leaving(self.turn.left(), self.turn.text());
         let address = match self.turn {
             Turn::Source { source, .. } => {
                 let text = t!("{source} is an address of {owed}");
@@ -110,15 +99,13 @@ impl Turned<'_> {
             }
             Turn::Link { .. } => None,
         };
-        let route = self
-            .route(facts)
-            .map(|route| self.route_evidence(facts, route));
+        let route = self.route().map(|route| self.route_evidence(route));
         [Some(seen), address, route].into_iter().flatten().collect()
     }
 
-    fn route_evidence(&self, facts: &Facts<'_>, route: &Route) -> Evidence {
+    fn route_evidence(&self, route: &Route) -> Evidence {
         let (to, table, left) = (route.destination, route.table, &self.turn.left().name);
-        let packet = self.decided(facts);
+        let packet = self.decided();
         let text = t!(
             "{} is led by the route {} of table {table}, by {left}",
             packet.destination,
@@ -127,7 +114,7 @@ impl Turned<'_> {
         let mut line = Evidence::new(EvidenceKind::Route, Origin::Configured, text);
         let shown = shell!("ip route get {}", packet.destination);
         let shown = shown.with_names(["from", &packet.source.to_string()]);
-        let came = packet.iif.map(|iif| facts.node.link_name(iif));
+        let came = packet.iif.map(|iif| self.case.facts.node.link_name(iif));
         let shown = match &came {
             Some(iif) => shown.with_names(["iif", iif]),
             None => shown,
@@ -138,12 +125,12 @@ impl Turned<'_> {
     }
 
     /// A table of its own for what answers by that address, behind the routes that main has for networks of its own.
-    fn fix(&self, facts: &Facts<'_>) -> Fix {
-        let owed = self.turn.owed();
+    fn fix(&self) -> Fix {
+        let (facts, owed) = (self.case.facts, self.turn.owed());
         if facts.role(owed) == Some(Role::Pod) {
             return self.to_the_pod(owed);
         }
-        let packet = self.decided(facts);
+        let packet = self.decided();
         let table = free_table(facts).to_string();
         let of_family = |command: CommandLine| command.of_family(packet.source.is_ipv6());
         let route = of_family(shell!("ip route add default"));
@@ -191,10 +178,10 @@ impl Turned<'_> {
     }
 }
 
-impl Turned<'_> {
+impl Turned<'_, '_> {
     /// This node leads the address elsewhere, with which the pod behind that link asks.
     fn to_the_pod(&self, pods: &Link) -> Fix {
-        let (client, name) = (self.worst().client, &pods.name);
+        let (client, name) = (self.case.client, &pods.name);
         let host = Prefix::host(client);
         let lead = shell!("ip route replace {} dev {}", host, name).of_family(client.is_ipv6());
         Fix {

@@ -4,56 +4,53 @@ use std::net::IpAddr;
 
 use netdiag_lang::t;
 
-use super::{ID, conversations, leaving};
+use super::story::{Case, Story, each};
 use crate::{
     model::{
-        flow::ends,
+        address::endpoint,
+        flow::{self, ends},
         journal::Thing,
         node::{MAIN, Route, RouteKind},
         policy::{Action, PolicyRule},
-        total::Total,
-        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
+        services::Service,
+        verdict::{Evidence, EvidenceKind, Finding, Fix, Origin},
     },
     pipeline::{facts::Facts, owed::Spared},
-    shared::{dead_end::shown_as, restoring, spared::Bare},
+    shared::{dead_end::shown_as, restoring, services, spared::Bare},
     shell,
-    unexplained::{Symptom, Symptoms, Unlike, grouped},
+    unexplained::{Symptoms, Unlike},
 };
 
 /// Questions by a link, as many as two connections ask in vain: one server may lose one connection.
 const ASKED: u64 = 6;
 
-struct Group<'a> {
+struct Group<'c, 'a> {
     unlike: Unlike<'a>,
-    all: Vec<&'a Symptom>,
+    case: &'c Case<'c, 'a>,
 }
 
 /// A finding for each way in which it does.
 pub fn evaluate(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &[Finding]) -> Vec<Finding> {
-    let groups = grouped(symptoms.unlike(facts, findings)).into_iter();
-    let groups = groups.map(|(unlike, all)| Group { unlike, all });
-    let patterns = groups.filter(Group::is_a_pattern);
-    patterns.map(|group| group.finding(facts)).collect()
+    each(facts, symptoms.unlike(facts, findings), |case, unlike| {
+        let group = Group { unlike, case };
+        group.is_a_pattern().then(|| group.tell())
+    })
 }
 
-impl Group<'_> {
+impl<'a> Group<'_, 'a> {
     fn is_a_pattern(&self) -> bool {
         let by_link = matches!(self.unlike, Unlike::Link { .. });
-        let asked: u64 = self.all.iter().map(|c| c.asked).total();
-        !by_link || asked >= ASKED
+        !by_link || self.case.asked >= ASKED
     }
 
-    fn finding(&self, facts: &Facts<'_>) -> Finding {
-        let (worst, left) = (self.all[0], &self.unlike.left().name);
-        let asked: u64 = self.all.iter().map(|c| c.asked).total();
-        let refer = worst.refer();
-        let what = format!("{} {}", refer.protocol, refer.destination);
-        let client = worst.client;
-        let spared = self.spared(facts);
+    fn tell(&self) -> Story {
+        let left = &self.unlike.left().name;
+        let (client, what, asked) = (self.case.client, &self.case.what, self.case.asked);
+        let spared = self.spared();
         let summary = match self.unlike {
             Unlike::Link { other, .. } => t!(
                 "what {client} asks {what} leaves by {left}{}, and nothing comes back: {asked} times; what leaves by {} for there is answered",
-                self.led(facts),
+                self.led(),
                 other.name
             ),
             Unlike::Source { source, .. } => t!(
@@ -64,6 +61,10 @@ impl Group<'_> {
             ),
             Unlike::Untranslated { .. } => t!(
                 "what {client} asks {what} leaves by {left} as it is: {asked} times, unanswered; what others ask there is translated on this node"
+            ),
+            Unlike::Unlisted { beside, .. } => t!(
+                "what {client} asks {what} leaves by {left} as it is: {asked} times, unanswered; the rules of this node lead {} on, and not {what}",
+                named(self.case.worst().server, beside)
             ),
             Unlike::Unclaimed { source, .. } => t!(
                 "what {client} asks {what} leaves by {left}, where its source {source} is looked for on the link itself, and this node does not answer for it: {asked} times, unanswered"
@@ -79,30 +80,25 @@ impl Group<'_> {
                 "what {client} asks {what} leaves by {left}, though {own} is this node's own address: {asked} times, unanswered; who sits on {left} (macvlan, ipvlan) does not reach the host below"
             ),
         };
-        let mut finding = Finding::new(ID, Severity::Warning, Confidence::Suspected, summary);
-        finding
-            .evidence
-            .push(leaving(worst, self.unlike.left(), self.unlike.text()));
-        finding.evidence.extend(self.configured(facts));
+        let seen = self.case.leaving(self.unlike.left(), self.unlike.text());
         let by_rule = spared.as_ref().and_then(|(bare, by)| bare.evidence(by));
-        finding.evidence.extend(by_rule);
-        conversations(facts, &mut finding, &self.all);
-        finding.fix = match &spared {
+        let evidence = [seen].into_iter().chain(self.configured()).chain(by_rule);
+        let fix = match &spared {
             Some((bare, by)) => bare.fix(by),
-            None => self.fix(facts),
+            None => self.fix(),
         };
-        finding
+        Story::suspected(summary, evidence, fix)
     }
 
     /// What its first one is, that is not translated, and why it is not.
-    fn spared(&self, facts: &Facts<'_>) -> Option<(Bare<'_>, Spared)> {
+    fn spared(&self) -> Option<(Bare<'a>, Spared)> {
         let Unlike::Excepted {
             left, others_here, ..
         } = self.unlike
         else {
             return None;
         };
-        let flow = self.all[0].last.as_ref()?.flow();
+        let flow = self.case.worst().last.as_ref()?.flow();
         let (source, server) = ends(flow);
         let bare = Bare {
             source,
@@ -110,22 +106,22 @@ impl Group<'_> {
             left,
             others_here,
         };
-        Some((bare, facts.stays_as_sent(flow)?))
+        Some((bare, self.case.facts.stays_as_sent(flow)?))
     }
 
     /// By what, in brackets.
-    fn led(&self, facts: &Facts<'_>) -> String {
-        let Some(route) = self.route(facts) else {
+    fn led(&self) -> String {
+        let Some(route) = self.route() else {
             return String::new();
         };
-        match (to_table(facts, route).first(), route.gateway) {
+        match (to_table(self.case.facts, route).first(), route.gateway) {
             (Some(rule), _) => t!(" (policy rule \"{}\")", rule.text()),
             (None, Some(gateway)) => t!(" (next hop {gateway})"),
             (None, None) => String::new(),
         }
     }
 
-    fn configured(&self, facts: &Facts<'_>) -> Vec<Evidence> {
+    fn configured(&self) -> Vec<Evidence> {
         match self.unlike {
             Unlike::Source { source, .. } => {
                 let text = t!("no link of this node has {source}");
@@ -135,6 +131,14 @@ impl Group<'_> {
                 vec![line]
             }
             Unlike::Untranslated { .. } | Unlike::Excepted { .. } => Vec::new(),
+            Unlike::Unlisted { beside, .. } => {
+                let server = self.case.worst().server;
+                let text = t!("the rules lead {} on", named(server, beside));
+                let known = self.case.facts.gathered.services();
+                let service = known.and_then(|all| all.rule(server, beside.1, beside.0));
+                let list = |s: &Service| services::rules(text, s.engine.list(server));
+                service.map(list).into_iter().collect()
+            }
             Unlike::Unclaimed { left, source } => {
                 let text = t!("nothing on {} answers for {source}", left.name);
                 let mut line = Evidence::new(EvidenceKind::Neighbour, Origin::Configured, text);
@@ -150,7 +154,7 @@ impl Group<'_> {
                 vec![line]
             }
             Unlike::Link { .. } => {
-                let route = self.route(facts);
+                let (facts, route) = (self.case.facts, self.route());
                 let rules = route.into_iter().flat_map(|route| to_table(facts, route));
                 let rules = rules.map(rule_evidence);
                 route.map(route_evidence).into_iter().chain(rules).collect()
@@ -159,19 +163,19 @@ impl Group<'_> {
     }
 
     /// The one by which it left, whichever of several next hops or tables that is.
-    fn route<'f>(&self, facts: &Facts<'f>) -> Option<&'f Route> {
-        let (_, to) = ends(self.all[0].last.as_ref()?.flow());
+    fn route(&self) -> Option<&'a Route> {
+        let (_, to) = ends(self.case.worst().last.as_ref()?.flow());
         let left = self.unlike.left().index;
         let leads = |route: &&Route| {
             let here = route.kind == RouteKind::Unicast && route.oif == Some(left);
             here && route.destination.contains(to)
         };
-        let routes = facts.node.routes.iter().filter(leads);
+        let routes = self.case.facts.node.routes.iter().filter(leads);
         routes.max_by_key(|route| (route.destination.length, route.table != MAIN))
     }
 
-    fn fix(&self, facts: &Facts<'_>) -> Fix {
-        let worst = self.all[0];
+    fn fix(&self) -> Fix {
+        let worst = self.case.worst();
         match self.unlike {
             Unlike::Source { left, source } => Fix {
                 summary: t!(
@@ -194,6 +198,13 @@ impl Group<'_> {
                 ),
                 commands: restoring::translating(worst.server),
             },
+            Unlike::Unlisted { .. } => Fix {
+                summary: t!(
+                    "let the rules lead {} on too: see whether the Service has that port (kubectl get services -A), and why whoever writes the rules (kube-proxy) has not written it; it writes all of them when it is restarted",
+                    self.case.what
+                ),
+                commands: restoring::translating(worst.server),
+            },
             Unlike::Unclaimed { left, source } => claiming(&left.name, source),
             Unlike::Below { left, own } => Fix {
                 summary: t!(
@@ -206,7 +217,7 @@ impl Group<'_> {
                 ],
             },
             Unlike::Link { left, other } => {
-                let route = self.route(facts);
+                let route = self.route();
                 let gateway = route.and_then(|route| route.gateway);
                 let by = gateway.map_or_else(|| left.name.clone(), |gateway| gateway.to_string());
                 let ipv6 = worst.far().is_ipv6();
@@ -224,6 +235,11 @@ impl Group<'_> {
             }
         }
     }
+}
+
+/// As `tcp 10.96.0.10:53`.
+fn named(server: IpAddr, (protocol, port): (u8, u16)) -> String {
+    format!("{} {}", flow::protocol(protocol), endpoint(server, port))
 }
 
 /// What makes this node answer for an address that is behind it.

@@ -20,7 +20,7 @@ use crate::{
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },
     pipeline::{
-        connection_groups::{ConnectionGroup, unanswered},
+        connection_groups::{ConnectionGroup, Outcome, unanswered},
         facts::{Facts, Loss},
     },
     shared::{
@@ -83,18 +83,25 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 }
 
 /// Clients behind this node that ask in vain, again and again, what the pattern's packets are for.
-/// Who speaks by UDP may want no answer, but of a name server.
+/// Who speaks by UDP may want no answer, but of a name server, or of one who answers others.
 fn asking<'f, 'a>(
     facts: &'f Facts<'a>,
     pattern: &DropGroup<'_>,
 ) -> impl Iterator<Item = &'f ConnectionGroup<'a>> + use<'f, 'a> {
     let to = (pattern.destination, pattern.port, pattern.protocol);
-    let expected = pattern.protocol == TCP || pattern.port == DNS;
+    let expected = pattern.protocol == TCP || pattern.port == DNS || answers(facts, to);
     let groups = unanswered(facts).iter().filter(move |_| expected);
     groups.filter(move |g| {
         let same = (g.server, g.port, g.protocol) == to;
         same && !facts.owns(g.client) && g.packets() >= PATTERN
     })
+}
+
+fn answers(facts: &Facts<'_>, to: (IpAddr, u16, u8)) -> bool {
+    let accepted =
+        |g: &ConnectionGroup<'_>| { g.tries.iter() }.any(|t| t.outcome == Outcome::Accepted);
+    let mut groups = facts.attempts().iter();
+    groups.any(|g| (g.server, g.port, g.protocol) == to && accepted(g))
 }
 
 /// Ports of the node's address by which others talk to the same server, and since when.

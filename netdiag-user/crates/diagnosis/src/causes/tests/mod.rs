@@ -296,8 +296,7 @@ fn the_node_that_sends_from_a_network_is_the_one_to_enter_for_it() {
     let found = with_facts(&node, &observation, super::neighbour_failed::evaluate);
     let command = "bridge fdb replace 02:00:00:00:00:02 dev vxlan.calico dst 192.0.2.2 \
                    self permanent";
-    let commands = found.expect("a finding").fix.commands;
-    assert_eq!(commands, [command, FINDS_CALICO]);
+    assert_eq!(found[0].fix.commands, [command, FINDS_CALICO]);
 }
 
 /// A peer's connection to a pod here, as the uplink sees it: it came in, the answer left.

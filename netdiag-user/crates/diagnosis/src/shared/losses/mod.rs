@@ -9,7 +9,7 @@ pub use by_hand::dropped_like;
 pub use by_place::{by_a_queue, counted, nobody_answered, unspecified};
 pub use report::{drop_evidence, finding};
 pub use scattered::with_scattered;
-pub use severity::{Standing, is_peer, is_published, severity, standing};
+pub use severity::{Standing, is_for_nobody, is_peer, is_published, severity, standing};
 
 use std::{
     collections::{BTreeMap, HashSet},

@@ -1,7 +1,7 @@
 //! How bad it is that packets of a pattern are refused on purpose, by a rule or a program.
 use std::net::IpAddr;
 
-use netdiag_common::flow::FlowKey;
+use netdiag_common::{dns::PORT as DNS, flow::FlowKey};
 
 use super::DropGroup;
 use crate::{
@@ -60,8 +60,21 @@ pub fn standing(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Option<Standing> 
 pub fn severity(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> Option<Severity> {
     Some(match standing(facts, pattern)? {
         Standing::Stranger => Severity::Info,
+        Standing::Ours if is_for_nobody(facts, pattern) => Severity::Info,
         Standing::Published | Standing::Ours => Severity::Warning,
     })
+}
+
+/// Datagrams of a pod here to a port of the node's own that no socket takes: they would be refused all the same.
+pub fn is_for_nobody(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
+    let server = (pattern.destination, pattern.port);
+    let datagrams = pattern.protocol == UDP && pattern.port != DNS && !pattern.reply;
+    let to_us = datagrams && facts.owns(pattern.destination);
+    let closed = || published::is_closed(facts, server, UDP) == Some(true);
+    to_us
+        && facts.is_local_pod(pattern.source)
+        && !published::by_a_rule(facts, server, UDP)
+        && closed()
 }
 
 /// To an address and port that a rule leads on, whoever made it.

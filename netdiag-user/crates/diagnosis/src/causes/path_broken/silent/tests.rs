@@ -8,6 +8,7 @@ use crate::{
         gather::{Piece, Want},
         node::{LOCAL, LinkKind, Node, Route, RouteKind},
         observation::Observation,
+        verdict::Confidence,
         world::{Known, Stack, device::Mac, of_node, ruleset::Ruleset},
     },
     testing::{NETNS, POD, POD_NETNS, UPLINK, at, link, overlay_node, route, tcp, with_gathered},

@@ -5,6 +5,7 @@ use crate::{
     model::{
         node::{LinkKind, Node},
         observation::Observation,
+        verdict::Confidence,
     },
     testing::{POD, UPLINK, at, ip, link, overlay_node, route, tcp, with_facts},
 };

@@ -9,6 +9,8 @@ use crate::{
         gather::{Piece, Want},
         node::{LinkKind, Node},
         observation::Observation,
+        services::{Engine, Services},
+        verdict::Confidence,
         world::Known,
     },
     testing::{
@@ -19,6 +21,7 @@ use crate::{
 const SECOND: u32 = 9;
 const POD_ADDRESS: &str = "172.20.1.5";
 const SERVER: &str = "203.0.113.77";
+const CLUSTER_IP: &str = "10.96.0.10";
 
 /// With a default route of two next hops.
 fn node() -> Node {
@@ -35,7 +38,11 @@ type Hop = (FlowHopKey, FlowHop);
 
 /// The pod asks from that port six times in seven seconds, by that link; with an answer or without one.
 fn asks(port: u16, by: u32, answered: bool) -> Vec<Hop> {
-    let mut flow = tcp(POD_ADDRESS, SERVER, 443);
+    asks_of(SERVER, port, by, answered)
+}
+
+fn asks_of(server: &str, port: u16, by: u32, answered: bool) -> Vec<Hop> {
+    let mut flow = tcp(POD_ADDRESS, server, 443);
     flow.source_port = port;
     let asked = |h: &mut FlowHop| {
         (h.first, h.last, h.syns, h.flags) = (1, 7_000_000_000, 6, 0);
@@ -102,6 +109,49 @@ fn the_rule_that_leads_to_its_table_is_shown() {
     assert!(
         lines.iter().any(|line| line.contains("fwmark 0x4000")),
         "{lines:?}"
+    );
+}
+
+/// The rules lead another port of the server on; so they do this one, or not.
+fn beside(port: u16) -> Vec<Finding> {
+    let service = Service {
+        address: ip(CLUSTER_IP),
+        port,
+        protocol: flow::TCP,
+        name: Some("shop/front:metrics".into()),
+        backends: vec![(ip("172.20.1.9"), 9100)],
+        rejected: false,
+        local: false,
+        engine: Engine::Nftables,
+        table: None,
+    };
+    let services = Services {
+        rules: vec![service],
+        ..Services::default()
+    };
+    let seen = Observation {
+        now: 9_000_000_000,
+        flows: asks_of(CLUSTER_IP, 40_000, UPLINK, false),
+        ..Observation::default()
+    };
+    let pieces = [(Want::Services, Ok(Piece::Services(services)))];
+    with_gathered(&node(), &seen, pieces, |facts| {
+        evaluate(facts, &Symptoms::of(facts), &[])
+    })
+}
+
+#[test]
+fn a_port_that_the_rules_leave_out_is_told_with_one_that_they_lead_on() {
+    let found = beside(9100);
+    let [one] = found.as_slice() else {
+        panic!("{found:?}");
+    };
+    let told = "lead tcp 10.96.0.10:9100 on, and not tcp 10.96.0.10:443";
+    assert!(one.summary.ends_with(told), "{}", one.summary);
+    let itself = beside(443);
+    assert!(
+        !itself.iter().any(|f| f.summary.contains("and not")),
+        "{itself:?}"
     );
 }
 
