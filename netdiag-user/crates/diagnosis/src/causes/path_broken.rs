@@ -66,7 +66,7 @@
 //! Observed of what left by another uplink: the question at the one, the answer at the other, at least three questions
 //! over three seconds, and nobody who was answered so went on.
 //!
-//! Observed of datagrams: answers that die for want of a socket, of an address that the client did not ask. Of what leaves as
+//! Observed of datagrams: answers of an address that the client did not ask, which no socket takes. Of what leaves as
 //! it is: the rules lead other ports of that address on, and not this one. Of what dies at the next hop, as that says, with its
 //! hops used up: a rule of this node sets them. Of what leaves by a route by which nobody is heard: another one is behind it, a
 //! second default route or a wider network that works. Of what this node asks at its loopback: `route_localnet` of the link by

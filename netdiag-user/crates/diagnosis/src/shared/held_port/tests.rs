@@ -38,11 +38,8 @@ fn why(state: PortState) -> Option<String> {
     let pieces = [(Want::Stack(NETNS), Ok(Piece::Stack(Box::new(stack))))];
     with_gathered(&node, &Observation::default(), pieces, |facts| {
         let port = HeldPort::of(facts, ip("172.20.1.5"), None)?;
-        Some(format!(
-            "{}; {}",
-            port.text(),
-            port.fix().commands[1].text()
-        ))
+        let last = port.fix().commands.pop()?;
+        Some(format!("{}; {}", port.text(), last.text()))
     })
 }
 
