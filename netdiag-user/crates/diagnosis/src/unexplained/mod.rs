@@ -34,12 +34,13 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_lang::t;
 
-use self::{next_hops::Ways, owed::Owed, unlike::Living};
 pub use self::{
+    next_hops::Ways,
     symptoms::{Symptom, Symptoms},
     turn::Turn,
     unlike::Unlike,
 };
+use self::{owed::Owed, unlike::Living};
 use crate::{
     model::{
         address::endpoint,
@@ -133,15 +134,6 @@ impl Symptoms<'_> {
         let led = all.into_iter().filter(asks);
         led.filter_map(|symptom| Some((ways.permanent(symptom)?, symptom)))
             .collect()
-    }
-
-    /// Which ways of these work for anybody.
-    pub fn ways<'f, 'a, 's>(
-        &self,
-        facts: &'f Facts<'a>,
-        of: impl Iterator<Item = &'s Symptom>,
-    ) -> Ways<'f, 'a> {
-        Ways::new(facts, of)
     }
 
     /// What got no farther than this node without a word of a drop, and that no finding tells.

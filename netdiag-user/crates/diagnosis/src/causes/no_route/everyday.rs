@@ -12,9 +12,9 @@ use crate::{
 const ADVERTISED: &str = "Icmp6InRouter.Advertisements";
 
 /// Programs try IPv6 first wherever they have an address of it, in clusters that have no way out for it
-/// too. Not so where routers tell of one and pods and node have addresses of the world's, for addresses of a site's own (fc00::/7), which nobody outside gave them, and where there
-/// was a route when the run began, where a route was set to refuse, or where answers are lost: somebody
-/// came by that way.
+/// too. Not so where routers tell of one and pods and node have addresses of the world's, for addresses of a site's own
+/// (fc00::/7), which nobody outside gave them, and where there was a route when the run began, where a route was set to
+/// refuse, or where answers are lost: somebody came by that way.
 pub fn is_everyday(facts: &Facts<'_>, case: &Case<'_, '_>) -> bool {
     let pattern = &case.pattern;
     let to = pattern.destination;

@@ -14,7 +14,7 @@ use crate::{
     pipeline::facts::Facts,
     shared::dead_end::shown_as,
     shell,
-    unexplained::{Symptom, Symptoms},
+    unexplained::{Symptom, Symptoms, Ways},
 };
 
 /// Questions by it, as many as two connections ask in vain.
@@ -33,7 +33,7 @@ pub fn evaluate(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &[Finding]
     let left = symptoms.left(facts, findings);
     let hidden = left.filter_map(|symptom| Some((Hidden::of(facts, symptom)?, symptom)));
     let hidden: Vec<_> = hidden.collect();
-    let ways = symptoms.ways(facts, hidden.iter().map(|(_, symptom)| *symptom));
+    let ways = Ways::new(facts, hidden.iter().map(|(_, symptom)| *symptom));
     // The other one has to be good for something, and this one for nothing.
     let heard = ways.heard_by();
     let works = |hidden: &Hidden<'_>| hidden.would.oif.is_some_and(|by| heard.contains(&by));
