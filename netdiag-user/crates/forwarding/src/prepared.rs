@@ -2,6 +2,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     net::IpAddr,
+    rc::Rc,
 };
 
 use netdiag_model::{
@@ -20,19 +21,27 @@ use netdiag_model::{
 };
 use netdiag_ruleset::Index;
 
-use crate::{between::Between, packet::Packet, route::table::Fib, tally::Tally, way::Unknown};
+use crate::{
+    between::Between,
+    packet::Packet,
+    route::table::Fib,
+    tally::Tally,
+    way::{Filter, Unknown},
+};
 
 pub struct Prepared<'w> {
     pub world: &'w World,
-    spaces: BTreeMap<Netns, Space<'w>>,
+    spaces: Rc<BTreeMap<Netns, Space<'w>>>,
     /// Devices that share a link, by that link.
-    above: BTreeMap<End, Vec<End>>,
-    pub(crate) between: Between,
+    above: Rc<BTreeMap<End, Vec<End>>>,
+    pub(crate) between: Rc<Between>,
     /// Some rule chooses one of several ways.
     pub(crate) chooses: bool,
     pub(crate) wrong: Option<Wrong>,
     /// What expressions of rules came to, where somebody counts it.
     pub(crate) tally: Option<&'w Tally>,
+    /// Rules and policies that accept what they refuse, from whom to whom.
+    let_pass: Vec<(Netns, Filter<'w>, (IpAddr, IpAddr))>,
 }
 
 /// A device, and where it is.
@@ -132,13 +141,34 @@ impl<'w> Prepared<'w> {
         let space = |(netns, stack): (&Netns, &'w Stack)| (*netns, Space::new(*netns, stack));
         Self {
             world,
-            spaces: world.stacks.iter().map(space).collect(),
-            above: above(world),
-            between: Between::new(world),
+            spaces: Rc::new(world.stacks.iter().map(space).collect()),
+            above: Rc::new(above(world)),
+            between: Rc::new(Between::new(world)),
             chooses: world.stacks.values().any(chooses),
             wrong: None,
             tally: None,
+            let_pass: Vec::new(),
         }
+    }
+
+    /// The same where a rule or a policy of that namespace accepts such a packet, which it refuses: as if another one right
+    /// before it did.
+    pub fn letting(&self, netns: Netns, filter: Filter<'w>, packet: &Packet) -> Self {
+        let mut let_pass = self.let_pass.clone();
+        let_pass.push((netns, filter, (packet.source, packet.destination)));
+        Self {
+            spaces: Rc::clone(&self.spaces),
+            above: Rc::clone(&self.above),
+            between: Rc::clone(&self.between),
+            let_pass,
+            ..*self
+        }
+    }
+
+    pub(crate) fn lets_pass(&self, netns: Netns, filter: &Filter<'w>, packet: &Packet) -> bool {
+        let ends = (packet.source, packet.destination);
+        let mut all = self.let_pass.iter();
+        all.any(|(of, one, between)| (*of, *between) == (netns, ends) && one.is(filter))
     }
 
     /// The same, with what expressions of rules come to counted.

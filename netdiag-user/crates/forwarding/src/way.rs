@@ -127,6 +127,17 @@ impl<'w> Filter<'w> {
         self.table.chains.iter().find(has).unwrap_or(self.chain)
     }
 
+    /// Not one that only says the same.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        let one = |a, b| std::ptr::eq::<ruleset::Rule>(a, b);
+        let rule = match (self.rule, other.rule) {
+            (Some(a), Some(b)) => one(a, b),
+            (None, None) => std::ptr::eq(self.chain, other.chain),
+            _ => false,
+        };
+        rule && std::ptr::eq(self.table, other.table)
+    }
+
     /// What the rule asks for, as far as rules are told apart by it; of a policy nothing.
     pub fn asks(&self) -> Asks {
         let asked = |rule: &ruleset::Rule| asks(self.table.family, &rule.expressions);

@@ -5,6 +5,7 @@ mod asks;
 mod gathered;
 mod rule;
 mod rule_commands;
+mod rule_pass;
 mod sockets;
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
@@ -32,6 +33,7 @@ pub use self::{
     asks::{Asks, Whom, earlier as in_words},
     gathered::Gathered,
     rule::{Rule, listing},
+    rule_pass::Pass,
     sockets::{
         Destination, Listener, Qdisc, Reach, Receiver, Resolver, TokenBucket, Tracked, Tuple,
         hears, reach, reach_by,

@@ -25,7 +25,7 @@ macro_rules! kept {
     };
 }
 
-pub const KEPT: [Kept; 85] = kept![
+pub const KEPT: [Kept; 86] = kept![
     "a-bridge-cuts-a-tunnels-superpackets",
     "a-bridge-makes-a-tunnels-sum",
     "a-bridge-that-takes-all-forgets-connections",
@@ -71,6 +71,7 @@ pub const KEPT: [Kept; 85] = kept![
     "errors-by-the-failing-neighbour",
     "errors-for-what-a-local-route-takes",
     "errors-of-a-tunnel-that-bypasses",
+    "fragments-of-what-is-not-tracked",
     "groups-meet-no-refusing-route",
     "its-own-question-comes-back",
     "its-own-question-teaches-it-where-it-is",

@@ -104,11 +104,38 @@ pub struct Ways<'w> {
     pub lacks: bool,
 }
 
+/// Where an answer begins that comes from beyond this node.
+#[derive(Clone, Copy, PartialEq)]
+enum Beyond {
+    /// Where it was seen.
+    Seen,
+    /// At the link that the question left by, where it was seen nowhere.
+    Expected,
+}
+
 /// Those of packets of that size; nothing where nobody knows where the first began.
 pub fn ways<'w>(
     facts: &Facts<'_>,
     prepared: &'w Prepared<'w>,
     of: (Conversation, u32),
+) -> Option<Ways<'w>> {
+    ways_from(facts, prepared, of, Beyond::Seen)
+}
+
+/// The same of what nobody has answered yet: what comes back does so by the link that the question leaves by.
+pub fn expected<'w>(
+    facts: &Facts<'_>,
+    prepared: &'w Prepared<'w>,
+    of: (Conversation, u32),
+) -> Option<Ways<'w>> {
+    ways_from(facts, prepared, of, Beyond::Expected)
+}
+
+fn ways_from<'w>(
+    facts: &Facts<'_>,
+    prepared: &'w Prepared<'w>,
+    of: (Conversation, u32),
+    beyond: Beyond,
 ) -> Option<Ways<'w>> {
     let (conversation, largest) = of;
     let size = match conversation.answer {
@@ -118,7 +145,8 @@ pub fn ways<'w>(
     let request = request(facts, prepared, (conversation, size))?;
     let (all, lacks) = match conversation.answer {
         true => {
-            let (all, lacks) = answers(facts, prepared, of, (&request, Memory::default()));
+            let from = (&request, Memory::default());
+            let (all, lacks) = answers(facts, prepared, (of, beyond), from);
             (all.into_iter().map(|(way, _)| way).collect(), lacks)
         }
         false => (vec![request.clone()], false),
@@ -145,13 +173,14 @@ pub fn later<'w>(facts: &Facts<'_>, prepared: &'w Prepared<'w>, of: Conversation
         tcp_flags: None,
         ..packet(facts, &of.first, (size, false))
     };
-    let (answered, _) = answers(facts, prepared, (of, 0), (&first, Memory::default()));
+    let of_answer = ((of, 0), Beyond::Seen);
+    let (answered, _) = answers(facts, prepared, of_answer, (&first, Memory::default()));
     let second = answered.into_iter().take(MOST).flat_map(|(_, memory)| {
         let way = walk_after(prepared, &memory, start, packet);
         match of.answer {
             false => vec![way],
             true => {
-                let (all, _) = answers(facts, prepared, (of, 0), (&way, memory));
+                let (all, _) = answers(facts, prepared, of_answer, (&way, memory));
                 all.into_iter().map(|(way, _)| way).collect()
             }
         }
@@ -175,7 +204,7 @@ fn request<'w>(
 fn answers<'w>(
     facts: &Facts<'_>,
     prepared: &'w Prepared<'w>,
-    (of, largest): (Conversation, u32),
+    ((of, largest), beyond): ((Conversation, u32), Beyond),
     (request, before): (&Walk<'_>, Memory),
 ) -> (Vec<(Walk<'w>, Memory)>, bool) {
     let mut came = Vec::new();
@@ -191,6 +220,12 @@ fn answers<'w>(
                 any_source: true,
                 ..sender(step.netns)
             })),
+            Does::Leaves { device } if beyond == Beyond::Expected => {
+                let seen = start(facts, prepared.world, &answer);
+                let index = device;
+                let netns = step.netns;
+                seen.or_else(|| coming_back(prepared.world, End { netns, index }, &answer))
+            }
             _ => start(facts, prepared.world, &answer),
         };
         let Some(begins) = begins else {
@@ -276,6 +311,12 @@ fn start(facts: &Facts<'_>, world: &World, flow: &FlowKey) -> Option<Start> {
         }
         None => Some(Start::Socket(sender(inside?))),
     }
+}
+
+/// By a link, for whoever is at its end here.
+fn coming_back(world: &World, end: End, flow: &FlowKey) -> Option<Start> {
+    let to = frame_to(world, end, flow, |_| true)?;
+    Some(Start::Device(end, Frame::new(None, to)))
 }
 
 /// Whom the frame of a packet was for that came in there, and at which other devices of the node; nothing where nobody

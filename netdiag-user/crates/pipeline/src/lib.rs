@@ -28,6 +28,7 @@ pub mod taker;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod translation;
+pub mod tried;
 pub mod ways;
 
 use netdiag_model as model;

@@ -38,35 +38,41 @@
 //! at both: `iptables-legacy-save -c`, `iptables-nft-save -c`.
 //!
 //! # Fix
-//! Change or remove the rule. If it implements a NetworkPolicy, allow the traffic in the policy.
+//! Change or remove the rule. If it implements a NetworkPolicy, allow the traffic in the policy. Where the way through
+//! the rules is computed, the finding prints the smallest change that lets these packets through, there and back: a rule
+//! of their own before one that takes others as well, or behind a chain whose policy drops; a rule for nothing else is
+//! taken away. It also says what stops them behind that.
 mod fix;
 mod meant;
+mod open;
 mod shown;
+mod taken;
+mod told;
 mod too_big;
 
-use netdiag_common::dns::PORT as DNS;
-use netdiag_lang::{mark, t};
+use netdiag_lang::mark;
 
+use self::{
+    taken::{by_culprit, netns},
+    told::Case,
+};
 use crate::{
     model::{
-        gather::{Rule, Want},
-        pod::label,
+        gather::Want,
         services::Service,
-        total::Total,
-        verdict::{Confidence, Finding, PodRole, Severity, Subject},
+        verdict::{Finding, Severity},
     },
     need::Need,
-    pipeline::{
-        difference::{self, Difference},
-        facts::{Facts, Loss},
-    },
+    pipeline::facts::{Facts, Loss},
     shared::{
         conntrack,
         losses::{self, DropGroup},
-        matching_rules::{Candidates, is_untracked, matching_rules, takes_errors, takes_invalid},
-        published, rule_evidence,
+        matching_rules::{matching_rules, takes_errors},
+        published,
         service_ports::Other,
-        services, traffic_policy,
+        services,
+        story::dropped,
+        traffic_policy,
     },
 };
 
@@ -105,7 +111,14 @@ pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {
     });
     let mut taken = by_culprit(facts, patterns);
     taken.retain(|t| t.is_a_rules(facts));
-    taken.iter().filter_map(|t| told(facts, t)).collect()
+    let cases = taken.iter().filter_map(|taken| {
+        let case = Case::of(facts, taken)?;
+        let as_bad = (ID, case.severity);
+        let mut finding = dropped(facts, as_bad, &taken.patterns, case.tell());
+        finding.meant = case.is_meant();
+        Some(finding)
+    });
+    cases.collect()
 }
 
 /// A rule that is written for them counts.
@@ -113,235 +126,6 @@ fn is_counted(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let rules = facts.gathered.rules(netns(facts, pattern));
     let mut rules = matching_rules(facts, rules, pattern).rules.into_iter();
     rules.any(|rule| rule.counted && takes_errors(&rule, pattern.protocol))
-}
-
-/// Patterns that one rule took, as far as can be told, the busiest first.
-struct Taken<'a> {
-    netns: u32,
-    /// It handed them to a program, and none took them.
-    queued: bool,
-    patterns: Vec<DropGroup<'a>>,
-    candidates: Candidates<'a>,
-}
-
-impl<'a> Taken<'a> {
-    /// Those that may have done it, the likeliest first.
-    fn rules(&self) -> Vec<&Rule> {
-        self.candidates.rules.iter().map(AsRef::as_ref).collect()
-    }
-
-    /// The one rule that did it: it counts, or is where the packets' ways end.
-    fn culprit(&self) -> Option<&Rule> {
-        let first = self.candidates.rules.first().map(AsRef::as_ref);
-        first.filter(|r: &&Rule| r.counted || self.candidates.computed)
-    }
-
-    /// Whether a rule counts them, or more were dropped than connection tracking refused.
-    fn is_a_rules(&self, facts: &Facts<'_>) -> bool {
-        let by_the_hook = |l: &&&Loss| l.symbol() == "nf_hook_slow";
-        let losses = || self.patterns.iter().flat_map(|p| &p.losses);
-        let packets = |l: &&Loss| l.dropped.packets;
-        let refusable = losses().filter(by_the_hook).map(packets).total();
-        let all = losses().map(packets).total();
-        let refused = conntrack::refused(facts, self.netns).min(refusable);
-        self.culprit().is_some() || all - refused >= losses::PATTERN
-    }
-
-    /// Whether the rule that took these may have taken those too.
-    fn may_have(&self, netns: u32, of: &Candidates<'_>) -> bool {
-        let mut rules = of.rules.iter().map(AsRef::as_ref);
-        let same = match self.culprit() {
-            Some(culprit) => rules.any(|rule| rule == culprit),
-            None => !of.computed && !rules.any(|r: &Rule| r.counted),
-        };
-        same && self.netns == netns
-    }
-}
-
-/// As few rules as explain all.
-fn by_culprit<'a>(facts: &'a Facts<'_>, patterns: Vec<DropGroup<'a>>) -> Vec<Taken<'a>> {
-    let mut all: Vec<Taken<'a>> = Vec::new();
-    for pattern in patterns {
-        let netns = netns(facts, &pattern);
-        let queued = pattern.losses.iter().all(|l| queued(l));
-        let refusing = match queued {
-            true => &[],
-            false => facts.gathered.rules(netns),
-        };
-        let mut candidates = matching_rules(facts, refusing, &pattern);
-        // kube-proxy's own rules count nothing, and one of them it is.
-        let others = netns == facts.node.netns && Other::of(facts, &pattern).is_some();
-        candidates.rules.retain(|r| r.counted || !others);
-        candidates.computed &= !candidates.rules.is_empty();
-        let mut same = all.iter_mut().filter(|t| t.queued == queued);
-        match same.find(|t| t.may_have(netns, &candidates)) {
-            Some(taken) => taken.patterns.push(pattern),
-            None => all.push(Taken {
-                netns,
-                queued,
-                patterns: vec![pattern],
-                candidates,
-            }),
-        }
-    }
-    all
-}
-
-fn told(facts: &Facts<'_>, taken: &Taken<'_>) -> Option<Finding> {
-    let (netns, patterns) = (taken.netns, &taken.patterns);
-    if taken.candidates.rules.is_empty() && pass_all_rules(facts, patterns) {
-        return None;
-    }
-    // A policy that denies is meant to; but whoever writes one for what a pod may ask has forgotten its
-    // name server, where that is among it: then that is told, and not what is denied on purpose.
-    let here = netns == facts.node.netns;
-    let policys = here && taken.culprit().and_then(meant::engine).is_some();
-    let standing = patterns
-        .iter()
-        .filter_map(|p| losses::standing(facts, p))
-        .max()?;
-    let culprit = taken.culprit().filter(|_| here);
-    let meant = culprit.is_some_and(|rule| meant::is_meant(facts, rule, standing, patterns));
-    let mut lookups = patterns.iter().filter(|p| p.port == DNS && !p.reply);
-    let lookup = lookups.next().filter(|_| policys);
-    let worst = lookup.or_else(|| patterns.first())?;
-    let severity = patterns
-        .iter()
-        .filter_map(|p| losses::severity(facts, p))
-        .max()?;
-    // What the node keeps out of its own ports is told with the rule that says so, or not as meant.
-    if taken.candidates.rules.is_empty() && patterns.iter().all(|p| losses::is_published(facts, p))
-    {
-        return None;
-    }
-    let error = too_big::of(facts, worst);
-    let (what, then) = match &error {
-        Some(error) => (error.to_string(), error.harm()),
-        None => (worst.target(), String::new()),
-    };
-    let (at, sender, packets) = (place(facts, netns), worst.sender(facts), worst.packets());
-    let summary = match (taken.queued, is_cut_off(facts, worst)) {
-        (true, _) => t!(
-            "netfilter {at} hands {what} from {sender} to a program that does not take it (NFQUEUE): \
-             {packets} packets dropped, none got through"
-        ),
-        (_, true) => t!(
-            "netfilter {at} drops data of established connections to {what} from {sender}: {packets} \
-             packets, none got through"
-        ),
-        _ if worst.losses.iter().any(|l| facts.succeeds(l)) => t!(
-            "netfilter {at} drops {what} from {sender}: {packets} packets of connections that come to \
-             nothing, beside others that are served{then}"
-        ),
-        _ => t!(
-            "netfilter {at} drops {what} from {sender}: {packets} packets, none got through{then}"
-        ),
-    };
-    let for_nobody = patterns.iter().all(|p| losses::is_for_nobody(facts, p));
-    let meant = (meant || for_nobody) && lookup.is_none();
-    let severity = match meant {
-        true => Severity::Info,
-        false => severity,
-    };
-    // Nobody keeps out on purpose what a pod's own packets are answered with.
-    let severity = match error {
-        Some(_) => severity.max(Severity::Warning),
-        None => severity,
-    };
-    let mut finding = losses::finding(facts, ID, severity, patterns, summary);
-    finding.meant = meant && error.is_none();
-    // Others pass where these ways end: what a counter does not tell may be another's doing.
-    if taken.candidates.doubted && taken.culprit().is_none() {
-        finding.confidence = Confidence::Suspected;
-    }
-    finding
-        .evidence
-        .extend(error.as_ref().map(too_big::TooBig::evidence));
-    if let Some(rule) = taken.culprit() {
-        let (place, text) = (rule.place.clone(), rule.written());
-        finding.blames(Subject::Rule { place, text });
-    }
-    let other = Other::of(facts, worst).filter(|_| netns == facts.node.netns);
-    let computed = taken.candidates.computed;
-    let mut rules = taken.rules();
-    rules.truncate(RULES);
-    let found = rule_evidence::Found {
-        computed,
-        alone: rules.len() == 1,
-    };
-    let evidence = rules
-        .iter()
-        .map(|r| rule_evidence::rule(facts, netns, (r, found)));
-    finding.evidence.extend(evidence);
-    let evidence = other.as_ref().and_then(|other| other.evidence(facts));
-    finding.evidence.extend(evidence);
-    let untracked = taken.candidates.untracked.as_ref();
-    finding.evidence.extend(untracked.map(shown::untracked));
-    let overlap = culprit.and_then(|rule| meant::overlap(facts, rule, patterns));
-    finding.evidence.extend(overlap.map(shown::overlap));
-    let apart = overlap.and_then(|overlap| Some(fix::apart(overlap, culprit?)));
-    finding.fix = match (rules.as_slice(), other) {
-        ([rule, ..], _) if severity == Severity::Info => fix::kept_out(worst, rule),
-        ([rule, ..], _) if rule.asks.policy.is_some() && (rule.counted || rules.len() == 1) => {
-            fix::policy(worst, rule)
-        }
-        ([rule, ..], _) if takes_invalid(rule) && is_untracked(facts, worst) => {
-            fix::way_back(worst, rule)
-        }
-        ([rule, ..], _) if takes_invalid(rule) && is_cut_off(facts, worst) => {
-            fix::forgotten(worst, rule)
-        }
-        ([rule, ..], _) if policys => fix::policys(worst, rule),
-        ([rule], _) => fix::rule(worst, rule),
-        ([rule, ..], _) if rule.counted || computed => fix::rule(worst, rule),
-        _ if taken.queued => fix::queue(worst),
-        ([], Some(other)) => other.fix(facts, &worst.target()),
-        ([], None) => fix::find(worst),
-        _ => fix::one_of(worst, &rules),
-    };
-    if let Some(apart) = apart {
-        finding.fix = apart;
-    }
-    if let (Some(untracked), [rule, ..]) = (untracked, rules.as_slice()) {
-        finding.fix = fix::untracked(worst, rule, untracked);
-    }
-    if let Some(error) = &error {
-        finding.fix = error.fix(&rules);
-    }
-    // A pod's own rules are listed and deleted in its namespace: the node has handles of its own.
-    for command in &mut finding.fix.commands {
-        *command = facts.node.inside(netns, std::mem::take(command));
-    }
-    Some(finding)
-}
-
-/// All rules let them pass, as they are: translation drops by itself, too, where the way out of a connection changes
-/// under a masquerade (`nf_nat_oif_changed`).
-fn pass_all_rules(facts: &Facts<'_>, patterns: &[DropGroup<'_>]) -> bool {
-    let passes = |loss: &&Loss| {
-        let difference = difference::of(facts, facts.prepared(), loss);
-        matches!(difference, Difference::Otherwise(_))
-    };
-    let busiest = patterns.first();
-    busiest.is_some_and(|p| p.losses.iter().take(WALKED).copied().all(|l| passes(&l)))
-}
-
-/// The namespace whose rules took the packets; drops without one are told as the node's.
-fn netns(facts: &Facts<'_>, worst: &DropGroup<'_>) -> u32 {
-    let died = worst.losses.first().map(|l| l.key.netns);
-    died.filter(|netns| *netns != 0).unwrap_or(facts.node.netns)
-}
-
-fn place(facts: &Facts<'_>, netns: u32) -> String {
-    if netns == facts.node.netns {
-        return t!("on this node").into();
-    }
-    let side = facts.node.pod_side(netns);
-    let mut addresses = side.into_iter().flat_map(|s| &s.addresses);
-    match addresses.find_map(|a| facts.pod(*a, PodRole::Source)) {
-        Some(pod) => t!("inside the pod {}", label(&pod)),
-        None => t!("inside a pod").into(),
-    }
 }
 
 /// Which rule it is; and what is dropped may be rejected for lack of endpoints:
@@ -413,11 +197,6 @@ fn is_ping_of_a_service(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     matches!(pattern.protocol, 1 | 58)
         && netns(facts, pattern) == facts.node.netns
         && Other::of(facts, pattern).is_some()
-}
-
-/// Whether these connections worked until their data was dropped.
-fn is_cut_off(facts: &Facts<'_>, worst: &DropGroup<'_>) -> bool {
-    worst.losses.iter().all(|l| facts.is_cut_off(l))
 }
 
 #[cfg(test)]

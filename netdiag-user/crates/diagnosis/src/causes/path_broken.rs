@@ -109,11 +109,10 @@ mod wanted;
 
 use netdiag_lang::{mark, t};
 
-use self::story::{Story, dropped};
 use crate::{
     model::{
         gather::{Answer, Want},
-        verdict::Finding,
+        verdict::{Finding, Severity},
     },
     need::{Need, Strength},
     pipeline::{
@@ -123,7 +122,9 @@ use crate::{
     shared::{
         dead_end::{self, Told},
         losses::{self, DropGroup, Standing},
-        pod_gateway_silent, too_wide,
+        pod_gateway_silent,
+        story::{Story, dropped},
+        too_wide,
     },
     unexplained::{Symptoms, grouped},
 };
@@ -132,6 +133,8 @@ pub const ID: &str = "path-broken";
 pub const TITLE: &str =
     mark!("packets end at a step of their way that the state explains and no other cause names");
 
+/// Whatever nobody has a name for is as bad as this.
+const AS_BAD: (&str, Severity) = (ID, Severity::Warning);
 /// Patterns of a reading that are held against their ways, the busiest first.
 const PATTERNS: usize = 16;
 /// Losses of each, the busiest first.
@@ -275,7 +278,7 @@ fn finding(facts: &Facts<'_>, told: Told, patterns: &[DropGroup<'_>]) -> Finding
         worst.sender(facts),
         worst.packets(),
     );
-    dropped(facts, patterns, Story::of(told, summary))
+    dropped(facts, AS_BAD, patterns, Story::of(told, summary))
 }
 
 #[cfg(test)]

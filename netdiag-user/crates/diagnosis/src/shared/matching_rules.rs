@@ -75,8 +75,7 @@ fn computed<'a>(
     for taker in losses.iter().take(WALKED).flat_map(|l| facts.takers(l)) {
         doubted |= taker.doubted;
         untracked = untracked.or_else(|| taker.untracked.clone());
-        let rule = rules.iter().find(|rule| is(rule, &taker));
-        let rule = rule.map(Cow::Borrowed).or_else(|| unlisted(&taker));
+        let rule = of_taker(rules, &taker);
         all.extend(rule.filter(|rule| !all.contains(rule)));
     }
     // Which of several it was, their counters tell.
@@ -84,7 +83,13 @@ fn computed<'a>(
     (all, doubted, untracked)
 }
 
-fn is(rule: &Rule, taker: &Taker) -> bool {
+/// As it was asked for; else by what is known of it without that.
+pub fn of_taker<'a>(rules: &'a [Rule], taker: &Taker) -> Option<Cow<'a, Rule>> {
+    let rule = rules.iter().find(|rule| is_taker(rule, taker));
+    rule.map(Cow::Borrowed).or_else(|| unlisted(taker))
+}
+
+pub fn is_taker(rule: &Rule, taker: &Taker) -> bool {
     let chain = &taker.chain;
     match &rule.origin {
         RuleOrigin::Nft { chain: of, handle } => {

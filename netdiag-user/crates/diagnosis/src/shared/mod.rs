@@ -35,6 +35,7 @@ pub mod sidecar;
 pub mod spared;
 pub mod stacks;
 pub mod stall;
+pub mod story;
 pub mod too_wide;
 pub mod traffic_policy;
 pub mod untracking;

@@ -10,7 +10,7 @@ use crate::{
         text,
         verdict::{Evidence, EvidenceKind, Origin},
     },
-    pipeline::facts::Facts,
+    pipeline::{facts::Facts, taker::Taker},
 };
 
 /// Characters of the name of a rule's place.
@@ -39,6 +39,34 @@ pub fn origin(chain: &Chain, legacy: bool, handle: u64) -> RuleOrigin {
         false => RuleOrigin::Nft {
             chain: chain.clone(),
             handle: Some(handle),
+        },
+    }
+}
+
+/// The same of what takes packets; of a chain's policy the chain.
+pub fn origin_of(taker: &Taker) -> RuleOrigin {
+    let chain = &taker.chain;
+    match (taker.rule, taker.legacy) {
+        (Some(rule), true) => match origin(chain, true, rule.handle) {
+            RuleOrigin::Iptables {
+                program,
+                table,
+                chain,
+                ..
+            } => RuleOrigin::Iptables {
+                program,
+                table,
+                chain,
+                words: None,
+                number: Some(rule.number),
+            },
+            other => other,
+        },
+        (Some(rule), false) => origin(chain, false, rule.handle),
+        (None, true) => origin(chain, true, 0),
+        (None, false) => RuleOrigin::Nft {
+            chain: chain.clone(),
+            handle: None,
         },
     }
 }

@@ -15,6 +15,7 @@ use super::{
     track::{self, ends_at},
 };
 use crate::{
+    connection::Tracked,
     hooked::Hooked,
     packet::{Decided, Packet, Sender},
     prepared::{Asked, Space, Wrong},
@@ -135,7 +136,7 @@ impl<'w> Walker<'w> {
             return Ok(Passed::On);
         }
         if hook == Hook::Prerouting {
-            packet.gathered = tracks && packet.is_cut();
+            packet.gathered = tracks && packet.is_cut() && gathers(packet);
         }
         // Whoever it is for here gets it whole, and who sends it here has not cut it yet.
         let whole = packet.gathered || hook == Hook::Input || packet.iif.is_none();
@@ -281,6 +282,10 @@ impl<'w> Walker<'w> {
         if matches!(ran.said, Said::Either | Said::Maybe | Said::Nat(_)) {
             self.undecided.set(Some(of(ran.by)));
         }
+        let refuses = matches!(ran.said, Said::Drops | Said::Rejects(_));
+        if refuses && self.prepared.lets_pass(space.netns, &of(ran.by), packet) {
+            return Ok(Word::Accepts(true));
+        }
         let mut told = true;
         let how = match ran.said {
             Said::Accepts => return Ok(Word::Accepts(ran.by.is_some())),
@@ -381,6 +386,17 @@ impl<'w> Walker<'w> {
             martian: false,
         };
         Ok(Some((route, vec![way])))
+    }
+}
+
+/// Whether its fragments are put together before it is tracked: of what this namespace has seen already (by loopback, by
+/// a tunnel that leads here at once) they are not where a rule left it untracked, of IPv6 never (`ipv4_conntrack_defrag`,
+/// `ipv6_defrag`).
+fn gathers(packet: &Packet) -> bool {
+    match packet.tracked {
+        Tracked::No => true,
+        Tracked::Untracked => false,
+        Tracked::Is { .. } => !packet.is_ipv6(),
     }
 }
 

@@ -112,11 +112,14 @@ impl RuleOrigin {
                 table,
                 chain,
                 words,
-                ..
+                number,
             } => {
                 let (program, table, chain) = (program.name(), name(table)?, name(chain)?);
                 let Some(words) = words else {
-                    return Some(shell!("{} -t {} -P {} ACCEPT", program, table, chain));
+                    return Some(match number {
+                        Some(number) => shell!("{} -t {} -D {} {}", program, table, chain, number),
+                        None => shell!("{} -t {} -P {} ACCEPT", program, table, chain),
+                    });
                 };
                 let delete = shell!("{} -t {} -D {}", program, table, chain);
                 let delete = delete.with_words(comparable(words));
@@ -211,7 +214,7 @@ impl Chain {
 }
 
 /// A name of nft's or iptables' that is one plain word for both (nft's src/scanner.l, `string`).
-fn name(name: &str) -> Option<&str> {
+pub(super) fn name(name: &str) -> Option<&str> {
     let first = |c: char| c.is_ascii_alphabetic() || c == '_';
     let plain = |c: char| c.is_ascii_alphanumeric() || "_./-".contains(c);
     let all = name.starts_with(first) && name.chars().all(plain) && name.len() < LONGEST;
@@ -270,6 +273,23 @@ mod tests {
             number: None,
         };
         origin.delete()
+    }
+
+    /// Whose words nobody asked for: that is no policy.
+    #[test]
+    fn a_rule_without_words_is_taken_away_by_its_number() {
+        let of = |number| {
+            let origin = RuleOrigin::Iptables {
+                program: Iptables::Legacy6,
+                table: "filter".into(),
+                chain: "FORWARD".into(),
+                words: None,
+                number,
+            };
+            origin.delete().expect("a command").text().to_owned()
+        };
+        assert_eq!(of(Some(3)), "ip6tables-legacy -t filter -D FORWARD 3");
+        assert_eq!(of(None), "ip6tables-legacy -t filter -P FORWARD ACCEPT");
     }
 
     #[test]

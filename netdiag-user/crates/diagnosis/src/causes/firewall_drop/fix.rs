@@ -28,18 +28,6 @@ fn legacy(worst: &DropGroup<'_>) -> CommandLine {
     }
 }
 
-pub fn rule(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
-    Fix {
-        summary: t!(
-            "let {} pass in the NetworkPolicy or firewall that set this rule of {}, or take the \
-             rule away",
-            worst.target(),
-            rule.place
-        ),
-        commands: [rule.list(), rule.delete()].into_iter().flatten().collect(),
-    }
-}
-
 /// The policy is to be changed: who carries it out sets its rule again.
 pub fn policys(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
     Fix {
@@ -134,20 +122,6 @@ pub fn kept_out(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
             rule.place
         ),
         commands: rule.list().into_iter().collect(),
-    }
-}
-
-/// Whoever lets questions pass and their answers not, keeps out what is not accepted on purpose: that is not opened as a whole.
-pub fn policy(worst: &DropGroup<'_>, rule: &Rule) -> Fix {
-    let open = rule.delete().filter(|_| !worst.reply);
-    Fix {
-        summary: t!(
-            "let a rule of {} accept {}, or let its policy accept what no rule drops: find out who \
-             set the policy (Docker does for FORWARD, a hardening script for all)",
-            rule.place,
-            worst.target()
-        ),
-        commands: [rule.list(), open].into_iter().flatten().collect(),
     }
 }
 

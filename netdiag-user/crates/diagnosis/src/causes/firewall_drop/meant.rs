@@ -93,12 +93,15 @@ pub fn beside<'a>(facts: &Facts<'a>, address: IpAddr) -> Option<(&'a Link, Prefi
     })
 }
 
+/// A link with its network, and the range that holds it.
+pub type Overlap<'a> = (&'a Link, Prefix, Prefix);
+
 /// The network of an uplink that lies in a range that a rule keeps away: two that were to be apart.
 pub fn overlap<'a>(
     facts: &Facts<'a>,
     rule: &Rule,
     patterns: &[DropGroup<'_>],
-) -> Option<(&'a Link, Prefix, Prefix)> {
+) -> Option<Overlap<'a>> {
     let Some(Whom::These(range)) = rule.asks.destinations else {
         return None;
     };

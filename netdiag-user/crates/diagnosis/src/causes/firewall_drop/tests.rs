@@ -6,13 +6,13 @@ use netdiag_common::flow::FlowKey;
 use super::*;
 use crate::{
     model::{
-        gather::Piece,
+        gather::{Piece, Rule},
         netfilter::{Chain, Family, RuleOrigin},
         node::{Counters, Node},
         observation::Observation,
         services::{Engine, Service, Services},
         shell::CommandLine,
-        verdict::Severity,
+        verdict::{Confidence, Severity},
     },
     testing::{
         NETNS, POD_NETNS, UPLINK, at, died, ip, listener, overlay_node, rule, since, tcp,

@@ -6,8 +6,9 @@ use netdiag_common::flow::FlowKey;
 use netdiag_lang::t;
 
 use super::{
+    AS_BAD,
     forgotten::family,
-    story::{Story, dropped, each},
+    story::{Story, each},
 };
 use crate::{
     model::{
@@ -16,7 +17,10 @@ use crate::{
         verdict::{Evidence, EvidenceKind, Finding, Fix, Origin, Subject},
     },
     pipeline::facts::{Facts, Loss},
-    shared::losses::{self, DropGroup, PATTERN},
+    shared::{
+        losses::{self, DropGroup, PATTERN},
+        story::dropped,
+    },
     shell,
     unexplained::Symptoms,
 };
@@ -64,7 +68,8 @@ pub fn beyond(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &[Finding]) 
 fn led_to_nobody(facts: &Facts<'_>, pattern: DropGroup<'_>) -> Option<Finding> {
     let old = Old::of(facts, asked(facts, &pattern)?, pattern.destination)?;
     let packets = pattern.packets();
-    Some(dropped(facts, &[pattern], old.tell(packets)))
+    let story = old.tell(packets).confirmed();
+    Some(dropped(facts, AS_BAD, &[pattern], story))
 }
 
 /// What entries still lead to somebody, and the rules to others.
@@ -177,7 +182,8 @@ fn untranslated(facts: &Facts<'_>, pattern: DropGroup<'_>) -> Finding {
             shell!("sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1"),
         ],
     };
-    dropped(facts, &[pattern], Story::suspected(summary, [line], fix))
+    let story = Story::suspected(summary, [line], fix).confirmed();
+    dropped(facts, AS_BAD, &[pattern], story)
 }
 
 #[cfg(test)]

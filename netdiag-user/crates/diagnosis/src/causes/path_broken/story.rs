@@ -7,20 +7,15 @@ use crate::{
         flow,
         node::Link,
         total::Total,
-        verdict::{
-            Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity, Subject,
-        },
+        verdict::{Evidence, EvidenceKind, Finding, Origin, PodRole, Severity},
     },
     pipeline::facts::Facts,
-    shared::{
-        dead_end::Told,
-        losses::{self, DropGroup},
-    },
     shell,
     unexplained::{Symptom, grouped},
 };
 
 use super::ID;
+pub use crate::shared::story::Story;
 
 /// Conversations that a finding names.
 const FLOWS: usize = 10;
@@ -36,16 +31,6 @@ pub struct Case<'c, 'a> {
     pub what: String,
 }
 
-/// What is told of them.
-pub struct Story {
-    pub confidence: Confidence,
-    pub summary: String,
-    pub evidence: Vec<Evidence>,
-    /// The one thing at which they end, and the words for that.
-    pub blames: Option<(Subject, Option<String>)>,
-    pub fix: Fix,
-}
-
 /// A finding for each step at which some of these end and that has something to tell, in the order in which it came first.
 pub fn each<'c, 'a, S: PartialEq, T: Into<Option<Story>>>(
     facts: &'c Facts<'a>,
@@ -58,14 +43,6 @@ pub fn each<'c, 'a, S: PartialEq, T: Into<Option<Story>>>(
         Some(case.finding(tell(&case, step).into()?))
     });
     told.collect()
-}
-
-/// A finding about packets that this node drops at one step.
-pub fn dropped(facts: &Facts<'_>, patterns: &[DropGroup<'_>], story: Story) -> Finding {
-    let summary = story.summary.clone();
-    let mut finding = losses::finding(facts, ID, Severity::Warning, patterns, summary);
-    story.fill(&mut finding);
-    finding
 }
 
 impl<'c, 'a> Case<'c, 'a> {
@@ -137,45 +114,5 @@ impl<'c, 'a> Case<'c, 'a> {
             self.worst().far()
         ));
         seen
-    }
-}
-
-impl Story {
-    /// What was only inferred, with nothing to blame yet.
-    pub fn suspected(
-        summary: String,
-        evidence: impl IntoIterator<Item = Evidence>,
-        fix: Fix,
-    ) -> Self {
-        Self {
-            confidence: Confidence::Suspected,
-            summary,
-            evidence: evidence.into_iter().collect(),
-            blames: None,
-            fix,
-        }
-    }
-
-    /// As the walk ends.
-    pub fn of(told: Told, summary: String) -> Self {
-        let because = told.what;
-        Self {
-            confidence: Confidence::Confirmed,
-            summary,
-            evidence: vec![told.evidence],
-            blames: told.subject.map(|subject| (subject, Some(because))),
-            fix: told.fix,
-        }
-    }
-
-    fn fill(self, finding: &mut Finding) {
-        finding.evidence.extend(self.evidence);
-        if let Some((subject, because)) = self.blames {
-            if let Some(because) = because {
-                finding.ties.blame(subject.clone(), because);
-            }
-            finding.blames(subject);
-        }
-        finding.fix = self.fix;
     }
 }

@@ -6,7 +6,7 @@ use crate::{
         device::Mac,
         of_node,
         ruleset::{
-            BaseChain, Bytes, ChainKind, Compare, Data, Expression, Hook, Load, Meta, Reg,
+            Base, BaseChain, Bytes, ChainKind, Compare, Data, Expression, Hook, Load, Meta, Reg,
             Rule as Whole, Ruleset, Table, Verdict,
         },
         station::Station,
@@ -95,6 +95,14 @@ fn judged(rules: Vec<Whole>, listed: Vec<Rule>) -> Finding {
 
 fn doubting(rules: Vec<Whole>, listed: Vec<Rule>, distrusted: &[Feature]) -> Finding {
     let flow = tcp("172.20.1.5", "172.20.2.9", 5432);
+    of_flow(flow, ruleset(rules), (listed, distrusted))
+}
+
+fn of_flow(
+    flow: FlowKey,
+    ruleset: Ruleset,
+    (listed, distrusted): (Vec<Rule>, &[Feature]),
+) -> Finding {
     let mut lost = died(flow, ("NETFILTER_DROP", "nft_do_chain"), UPLINK, 5);
     lost.1.tcp_flags = 2;
     let observation = Observation {
@@ -107,25 +115,34 @@ fn doubting(rules: Vec<Whole>, listed: Vec<Rule>, distrusted: &[Feature]) -> Fin
     if let Known::Is(devices) = &mut stack.devices {
         devices.get_mut(&POD).expect("the pod's link").mac = Some(Mac([2, 0, 0, 0, 0, 1]));
     }
-    stack.ruleset = Known::Is(ruleset(rules).into());
+    stack.ruleset = Known::Is(ruleset.into());
     let pieces = [
         (Want::Rules(NETNS), Ok(Piece::Rules(listed))),
         (Want::Stack(NETNS), Ok(Piece::Stack(Box::new(stack)))),
+        (Want::Services, Ok(Piece::Services(Services::default()))),
     ];
     with_doubts(&node, &observation, pieces, distrusted, one).expect("a finding")
 }
 
-fn deleted(found: &Finding) -> String {
-    let delete = found.fix.commands.iter().map(ToString::to_string);
-    let mut delete = delete.filter(|command| command.contains("delete"));
-    delete.next().unwrap_or_default()
+/// What its fix changes.
+fn changes(found: &Finding) -> Vec<String> {
+    let commands = found.fix.commands.iter().map(ToString::to_string);
+    commands.filter(|it| !it.contains(" list ")).collect()
+}
+
+/// What takes a whole protocol's packets stays, and lets these pass.
+fn let_pass(handle: u64) -> Vec<String> {
+    let words = "ip saddr 172.20.1.5 ip daddr 172.20.2.9 tcp dport 5432 accept";
+    vec![format!(
+        "nft insert rule ip filter pre handle {handle} {words}"
+    )]
 }
 
 #[test]
 fn of_rules_that_count_nothing_it_is_the_one_that_takes_them() {
     let rules = vec![takes(UDP, 7, None), takes(TCP, 8, None)];
     let found = judged(rules, vec![listed(7, false), listed(8, false)]);
-    assert_eq!(deleted(&found), "nft delete rule ip filter pre handle 8");
+    assert_eq!(changes(&found), let_pass(8));
     let told = found.evidence.iter().any(|line| {
         let text = line.text.to_string();
         text.starts_with("of all rules as they are this one of ip filter pre takes them:")
@@ -137,7 +154,7 @@ fn of_rules_that_count_nothing_it_is_the_one_that_takes_them() {
 fn another_one_that_counts_more_did_not() {
     let rules = vec![takes(UDP, 7, Some(900)), takes(TCP, 8, Some(5))];
     let found = judged(rules, vec![listed(7, true), listed(8, true)]);
-    assert_eq!(deleted(&found), "nft delete rule ip filter pre handle 8");
+    assert_eq!(changes(&found), let_pass(8));
 }
 
 #[test]
@@ -145,8 +162,8 @@ fn one_that_has_counted_nothing_did_not_either() {
     let rules = vec![takes(TCP, 8, Some(0)), takes(UDP, 7, None)];
     let found = judged(rules, vec![listed(7, true)]);
     assert_eq!(
-        deleted(&found),
-        "nft delete rule ip filter pre handle 7",
+        changes(&found),
+        ["nft delete rule ip filter pre handle 7"],
         "as by its words: the state is another than it was"
     );
 }
@@ -154,7 +171,59 @@ fn one_that_has_counted_nothing_did_not_either() {
 #[test]
 fn one_whose_words_nobody_asked_for_is_named_by_its_handle() {
     let found = judged(vec![takes(TCP, 8, None)], vec![listed(7, true)]);
-    assert_eq!(deleted(&found), "nft delete rule ip filter pre handle 8");
+    assert_eq!(changes(&found), let_pass(8));
+}
+
+/// For that port alone.
+fn for_port(port: u16, handle: u64) -> Whole {
+    const TO: Reg = Reg(16);
+    let mut rule = takes(TCP, handle, None);
+    let destination = Load::Payload {
+        base: Base::Transport,
+        offset: 2,
+        length: 2,
+    };
+    let asks = [
+        Expression::Load(destination, TO),
+        Expression::Compare {
+            how: Compare::Equal,
+            reg: TO,
+            with: Bytes::from(port.to_be_bytes().to_vec()),
+        },
+    ];
+    rule.expressions.splice(2..2, asks);
+    rule
+}
+
+#[test]
+fn one_that_is_for_nothing_else_is_taken_away() {
+    let found = judged(vec![for_port(5432, 8)], vec![listed(8, false)]);
+    assert_eq!(changes(&found), ["nft delete rule ip filter pre handle 8"]);
+}
+
+/// Whoever opens one way would come back for the other.
+#[test]
+fn what_takes_the_answers_is_opened_with_it_for_them_alone() {
+    let mut both = ruleset(vec![takes(TCP, 8, None)]);
+    let mut out = both.tables[0].chains[0].clone();
+    out.name = "out".into();
+    out.rules.clear();
+    let base = out.base.as_mut().expect("a base chain");
+    (base.hook, base.accepts) = (Hook::Output, false);
+    both.tables[0].chains.push(out);
+    let flow = tcp("172.20.1.5", "192.0.2.1", 5432);
+    let found = of_flow(flow, both, (vec![listed(8, false)], &[]));
+    let there = "ip saddr 172.20.1.5 ip daddr 192.0.2.1 tcp dport 5432 accept";
+    let back = "ip saddr 192.0.2.1 ip daddr 172.20.1.5 tcp sport 5432 accept";
+    assert_eq!(
+        changes(&found),
+        [
+            format!("nft insert rule ip filter pre handle 8 {there}"),
+            format!("nft add rule ip filter out {back}"),
+        ]
+    );
+    let also = "ip filter out would take them next";
+    assert!(found.fix.summary.contains(also), "{}", found.fix.summary);
 }
 
 /// Others like them pass: what such a rule does is not known after all, unless its counter tells. What was seen in
