@@ -3,7 +3,7 @@
 //! is dropped when it is to enter the table (nf_nat_core.c get_unique_tuple, nf_conntrack_confirm).
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
 };
 
@@ -34,6 +34,8 @@ use crate::{
 const MOST: usize = 16;
 /// So many ports of one destination's are a range, whatever of it is not seen.
 const MANY: usize = 10_000;
+/// So few beside each other may be chance.
+const FEW: usize = 4;
 
 /// A server's port, and the node's address.
 type Target = (IpAddr, IpAddr, u16, u8);
@@ -83,13 +85,14 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
 }
 
 /// Clients behind this node that ask in vain, again and again, what the pattern's packets are for.
-/// Who speaks by UDP may want no answer, but of a name server, or of one who answers others.
+/// Who speaks by UDP may want no answer, but of a name server, or of one who answers others; it misses what never leaves.
 fn asking<'f, 'a>(
     facts: &'f Facts<'a>,
     pattern: &DropGroup<'_>,
 ) -> impl Iterator<Item = &'f ConnectionGroup<'a>> + use<'f, 'a> {
     let to = (pattern.destination, pattern.port, pattern.protocol);
-    let expected = pattern.protocol == TCP || pattern.port == DNS || answers(facts, to);
+    let expected = pattern.protocol == TCP || pattern.port == DNS;
+    let expected = expected || answers(facts, to) || narrow(pattern).is_some();
     let groups = unanswered(facts).iter().filter(move |_| expected);
     groups.filter(move |g| {
         let same = (g.server, g.port, g.protocol) == to;
@@ -119,6 +122,21 @@ fn taken(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> BTreeMap<u16, u64> {
     out.map(|h| (h.flow().source_port, h.hop.first)).collect()
 }
 
+/// The few ports beside each other that all of them were given, each of them again and again: a rule gives no others. In a
+/// race each port is its client's own.
+fn narrow(pattern: &DropGroup<'_>) -> Option<(u16, u16)> {
+    let ports = pattern.losses.iter().map(|loss| loss.flow().source_port);
+    let ports: BTreeSet<u16> = ports.collect();
+    let (low, high) = (*ports.first()?, *ports.last()?);
+    let again = pattern.packets() >= 2 * ports.len() as u64;
+    (again && ports.len() >= FEW && is_dense(ports.len(), (low, high))).then_some((low, high))
+}
+
+/// Most between the first and the last are among them.
+fn is_dense(ports: usize, (low, high): (u16, u16)) -> bool {
+    ports * 4 >= (usize::from(high - low) + 1) * 3
+}
+
 /// What was dropped would have had ports that were in use already, and nearly all between them are. In
 /// a race (`conntrack-insert-race`) the other one had it a moment before, and the ports beside it are free.
 fn is_taken(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
@@ -131,16 +149,22 @@ fn is_taken(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let all = pattern.losses.iter().map(packets).total();
     let of_others = pattern.losses.iter().filter(held).map(packets).total();
     let ends = taken.keys().next().zip(taken.keys().next_back());
-    let span = ends.map_or(0, |(low, high)| usize::from(high - low) + 1);
-    let dense = taken.len() > 1 && taken.len() * 4 >= span * 3 || taken.len() >= MANY;
-    dense && of_others.saturating_mul(2) > all
+    let dense = ends.is_some_and(|(low, high)| is_dense(taken.len(), (*low, *high)));
+    let dense = dense && taken.len() > 1 || taken.len() >= MANY;
+    dense && of_others.saturating_mul(2) > all || narrow(pattern).is_some()
 }
 
 fn held(facts: &Facts<'_>, worst: &DropGroup<'_>) -> Evidence {
     let (ports, source) = (taken(facts, worst).len(), worst.source);
     let to = endpoint(worst.destination, worst.port);
-    let text =
-        t!("connections to {to} have {ports} ports of {source}, those of the dropped among them");
+    let text = match narrow(worst) {
+        Some((low, high)) => t!(
+            "what is sent to {to} is given the ports {low} to {high} of {source} and no others, and others have them"
+        ),
+        None => t!(
+            "connections to {to} have {ports} ports of {source}, those of the dropped among them"
+        ),
+    };
     let mut line = Evidence::new(EvidenceKind::Socket, Origin::Observed, text);
     line.confirm = Some(listing(worst).pipe(shell!("wc -l")));
     line
@@ -252,6 +276,43 @@ mod tests {
                 .any(|t| t.contains("have 12 ports of 192.0.2.1")),
             "{text:?}"
         );
+    }
+
+    /// Whoever has them speaks seldom, and nobody else is answered: a rule gives eight ports, each is refused again.
+    #[test]
+    fn the_few_ports_that_a_rule_gives_are_taken() {
+        let lost = |again| {
+            let drops = (0..8).map(|n| {
+                let own = FlowKey {
+                    protocol: flow::UDP,
+                    source_port: 61_000 + n,
+                    ..tcp("192.0.2.1", SERVER, 4789)
+                };
+                died(own, ("NETFILTER_DROP", "nf_hook_slow"), UPLINK, again)
+            });
+            let asks = |n: u64| {
+                let flow = FlowKey {
+                    protocol: flow::UDP,
+                    ..tcp("172.20.1.5", SERVER, 4789)
+                };
+                from_pod(flow, |hop: &mut FlowHop| {
+                    (hop.first, hop.last) = (SECOND, 8 * SECOND);
+                    hop.packets = n;
+                })
+            };
+            let observation = Observation {
+                now: 15 * SECOND,
+                flows: vec![asks(8 * again)],
+                drops: drops.collect(),
+                ..Observation::default()
+            };
+            let (before, after) = (node(0), node(8 * again));
+            testing::since(&before, &after, &observation, [], evaluate)
+        };
+        let found = lost(3).expect("a finding");
+        let ports = |e: &Evidence| e.text.contains("the ports 61000 to 61007 of 192.0.2.1");
+        assert!(found.evidence.iter().any(ports), "{:?}", found.evidence);
+        assert!(lost(1).is_none(), "each once: a race");
     }
 
     #[test]
