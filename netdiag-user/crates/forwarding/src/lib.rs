@@ -12,6 +12,7 @@ mod stations;
 pub mod tables;
 mod tally;
 pub mod way;
+mod wrong;
 
 pub use prepared::{Prepared, Wrong};
 pub use stations::{answers_for, keeps_silent, walk, walk_after};

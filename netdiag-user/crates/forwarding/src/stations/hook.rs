@@ -139,7 +139,8 @@ impl<'w> Walker<'w> {
             packet.gathered = tracks && packet.is_cut() && gathers(packet);
         }
         // Whoever it is for here gets it whole, and who sends it here has not cut it yet.
-        let whole = packet.gathered || hook == Hook::Input || packet.iif.is_none();
+        let sent = packet.iif.is_none() && hook != Hook::Prerouting;
+        let whole = packet.gathered || hook == Hook::Input || sent;
         if packet.is_cut() && !whole {
             return Err(Unknown::NotModelled("what a hook sees of that".into()));
         }
