@@ -93,7 +93,12 @@ const ROLLOUT_NS: u64 = 10_000_000_000;
 
 /// Which rule of netfilter's takes what neighbours ask and answer, and which port of a bridge lets nothing pass.
 pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
-    [filtered::wants(facts), held_port::wants(facts)].concat()
+    let all = [
+        filtered::wants(facts),
+        held_port::wants(facts),
+        flooded::wants(facts),
+    ];
+    all.concat()
 }
 
 pub fn evaluate(facts: &Facts<'_>) -> Vec<Finding> {

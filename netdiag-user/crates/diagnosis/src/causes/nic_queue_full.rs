@@ -24,6 +24,8 @@
 //! A longer queue if bursts overflow a shaper; if its rate is too low, only its owner can raise it.
 //! fq_codel instead of a plain FIFO. A larger backlog, ring or budget, and more receive queues, if the
 //! node is too slow.
+mod burst;
+
 use std::collections::BTreeMap;
 
 use netdiag_common::hop::ACK;
@@ -135,19 +137,26 @@ fn by_qdisc(facts: &Facts<'_>) -> Option<Finding> {
         });
     let lost = |patterns: &[DropGroup<'_>]| patterns.iter().map(DropGroup::packets).total();
     let (link, qdisc, patterns) = full.max_by_key(|(.., patterns)| lost(patterns))?;
-    let summary = t!(
-        "the queue of {} ({}) is full: {} of {} packets dropped",
-        link.name,
-        qdisc.kind,
-        lost(&patterns),
-        passed(facts, link.index).max(lost(&patterns)),
-    );
+    let of = passed(facts, link.index).max(lost(&patterns));
+    let above = burst::exceeded(link, qdisc, &patterns);
+    let summary = match above {
+        Some(bucket) => burst::summary(link, bucket, (lost(&patterns), of)),
+        None => t!(
+            "the queue of {} ({}) is full: {} of {of} packets dropped",
+            link.name,
+            qdisc.kind,
+            lost(&patterns)
+        ),
+    };
     let mut finding = losses::finding(facts, ID, Severity::Warning, &patterns, summary);
     for stalled in stalled(facts, link.index) {
         finding.scope.add_key(stalled.flow());
     }
     finding.evidence.push(qdisc_evidence(link, qdisc));
-    finding.fix = qdisc_fix(facts, link, qdisc);
+    finding.fix = match above {
+        Some(bucket) => burst::fix(link, qdisc, bucket),
+        None => qdisc_fix(facts, link, qdisc),
+    };
     Some(finding)
 }
 

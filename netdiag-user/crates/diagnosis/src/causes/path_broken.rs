@@ -66,11 +66,13 @@
 //! Observed of what left by another uplink: the question at the one, the answer at the other, at least three questions
 //! over three seconds, and nobody who was answered so went on.
 //!
-//! Observed of datagrams: answers of an address that the client did not ask, which no socket takes. Of what leaves as
-//! it is: the rules lead other ports of that address on, and not this one. Of what dies at the next hop, as that says, with its
-//! hops used up: a rule of this node sets them. Of what leaves by a route by which nobody is heard: another one is behind it, a
-//! second default route or a wider network that works. Of what this node asks at its loopback: `route_localnet` of the link by
-//! which it would leave.
+//! Observed of datagrams: answers of an address that the client did not ask, which no socket takes. Of what leaves as it
+//! is: the rules lead other ports of that address on, and not this one. Of what dies at the next hop, as that says, with
+//! its hops used up: a rule of this node sets them; of what a pod sends and this node ends, as they are used up here: the
+//! pod's own namespace gives so few. Of what leaves by a route by which nobody is heard: another one is behind it, a second
+//! default route or a wider network that works. Of what this node asks at its loopback: `route_localnet` of the link by
+//! which it would leave. Of conversations by a route with several next hops: a part loses its first packet behind the link,
+//! again and again, and the rest at the same time does not.
 //!
 //! Where other packets pass that very step although they should not, as computed, the step is not believed, and nothing is
 //! told of it.
@@ -87,6 +89,7 @@
 //! # Fix
 //! The finding names the one thing at which the way ends, and the smallest change to it. Find out who set it.
 mod by_hand;
+mod few_hops;
 mod forgotten;
 mod from_another;
 mod hidden;
@@ -96,6 +99,7 @@ mod led_past;
 mod narrow;
 mod not_back;
 mod old_entry;
+mod one_of_several;
 mod one_vtep;
 mod own_not_answered;
 mod own_remote;
@@ -156,7 +160,7 @@ pub fn evaluate(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &mut Vec<F
     named.extend(ended.map(|(told, patterns)| finding(facts, told, &patterns)));
     // What one of them tells is not told by those after it.
     type Rest = fn(&Facts<'_>, &Symptoms<'_>, &[Finding]) -> Vec<Finding>;
-    const RESTS: [Rest; 15] = [
+    const RESTS: [Rest; 17] = [
         own_not_answered::evaluate,
         silent::evaluate,
         old_entry::beyond,
@@ -166,7 +170,9 @@ pub fn evaluate(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &mut Vec<F
         turned::evaluate,
         unlike::evaluate,
         short_lived::evaluate,
+        few_hops::evaluate,
         hidden::evaluate,
+        one_of_several::evaluate,
         own_remote::evaluate,
         one_vtep::evaluate,
         by_hand::evaluate,
@@ -185,6 +191,7 @@ pub fn wants(facts: &Facts<'_>) -> impl Iterator<Item = Want> {
     let own = own_not_answered::wants(facts).into_iter();
     own.chain(vip_not_answered::wants(facts))
         .chain(short_lived::wants(facts))
+        .chain(few_hops::wants(facts))
 }
 
 /// What the state would tell of the rest of them, where it is not there yet.

@@ -35,7 +35,7 @@ use netdiag_lang::{mark, t};
 use crate::{
     model::{
         address::Prefix,
-        flow::ends,
+        flow::{TCP, ends},
         limits::LimitFrom,
         node::{Link, LinkKind},
         roles::Role,
@@ -112,7 +112,7 @@ fn configured(facts: &Facts<'_>) -> Option<Finding> {
         .filter(|l| l.is_tunnel() && l.up && mtu::routed(node, l) && leads_to_pods(facts, l));
     let link = tunnels.min_by_key(|l| l.mtu)?;
     let large = mtu::larger_pods(node, link.mtu);
-    if large.is_empty() || is_clamped(facts, link, &large) {
+    if large.is_empty() || is_clamped(facts, link, &large) || is_heeded(facts, link) {
         return None;
     }
     let pods = mtu::refer(facts, &large);
@@ -183,6 +183,14 @@ fn is_clamped(facts: &Facts<'_>, link: &Link, large: &[LargePod<'_>]) -> bool {
         lowered |= of_pods(syn) && !syn.egress() && through(destination) && !fits(syn);
     }
     heard && lowered
+}
+
+/// A pod sends segments that just fit, and they get on: it was told how large they may be, as the others will be.
+fn is_heeded(facts: &Facts<'_>, link: &Link) -> bool {
+    let fits = |h: &HopFlow| h.hop.largest == link.mtu && h.hop.stalled == 0;
+    let by = |h: &HopFlow| h.key.ifindex == link.index && h.egress() && h.plain();
+    let mut all = facts.flows.iter().filter(|h| by(h) && fits(h));
+    all.any(|h| h.flow().protocol == TCP && facts.is_local_pod(ends(h.flow()).0))
 }
 
 /// Bytes of IP and TCP headers without options: what an MSS leaves out.

@@ -1,5 +1,6 @@
 //! A pod behind a port of a bridge that lets nothing pass: switched off by somebody, or held back by the spanning tree
-//! (IEEE 802.1D; net/bridge/br_stp.c).
+//! (IEEE 802.1D; net/bridge/br_stp.c). Or behind one that hands on no questions for many (bridge(8), `bcast_flood`,
+//! `mcast_flood`).
 use std::net::IpAddr;
 
 use netdiag_lang::t;
@@ -9,9 +10,13 @@ use crate::{
     model::{
         gather::Want,
         node::{Link, PodSide},
+        shell::CommandLine,
         total::Total,
         verdict::{Evidence, EvidenceKind, Fix, Origin, Subject},
-        world::device::{Kind, PortState},
+        world::{
+            Stack,
+            device::{Bridge, Kind, Port, PortState},
+        },
     },
     need::Need,
     pipeline::facts::{Facts, Loss},
@@ -20,9 +25,18 @@ use crate::{
 
 pub struct HeldPort<'a> {
     port: &'a Link,
-    state: PortState,
-    /// The kernel's spanning tree sets it.
-    tree: bool,
+    stops: Stops,
+}
+
+/// What does not pass there.
+enum Stops {
+    All {
+        state: PortState,
+        /// The kernel's spanning tree sets it.
+        tree: bool,
+    },
+    /// Of others' questions, by which switch.
+    Questions(&'static str),
 }
 
 /// The state of the ports, where a pod's neighbours do not answer; and the rules, where they lead to one who does not.
@@ -40,35 +54,47 @@ impl<'a> HeldPort<'a> {
     /// That of the pod with the address, or of the one that asks for it.
     pub fn of(facts: &Facts<'a>, address: IpAddr, asker: Option<&'a PodSide>) -> Option<Self> {
         let stack = facts.gathered.stack(facts.node.netns)?;
-        let sides = [facts.pod_side_of(address), asker];
-        sides.into_iter().flatten().find_map(|side| {
-            let mut links = facts.node.links.iter();
-            let port = links.find(|l| l.peer_netns == Some(side.netns))?;
-            let state = stack.device(port.index)?.port.as_ref()?.state;
+        let asked = facts.pod_side_of(address);
+        let held = [asked, asker].into_iter().flatten().find_map(|side| {
+            let (link, port, bridge) = port_of(facts, stack, side)?;
             // Without a signal the kernel disables it; and where the spanning tree decides, it listens and learns for a while.
-            let held = matches!(state, PortState::Disabled | PortState::Blocking);
-            let tree = match &stack.device(port.master?)?.kind {
-                Kind::Bridge(bridge) => bridge.stp,
-                _ => true,
+            let held = matches!(port.state, PortState::Disabled | PortState::Blocking);
+            let stops = Stops::All {
+                state: port.state,
+                tree: bridge.is_none_or(|bridge| bridge.stp),
             };
-            (held && port.up && port.carrier).then_some(Self { port, state, tree })
+            (held && link.up && link.carrier).then_some(Self { port: link, stops })
+        });
+        held.or_else(|| {
+            // What the node itself asks many goes to all.
+            let others = asker.is_some_and(|asker| asked.is_some_and(|it| it.netns != asker.netns));
+            let (link, port, bridge) = port_of(facts, stack, asked.filter(|_| others)?)?;
+            // Who snoops knows to whom a question for many goes.
+            let off = match address {
+                IpAddr::V4(_) => (!port.broadcast_flood).then_some("bcast_flood"),
+                IpAddr::V6(_) => {
+                    let flooded = port.multicast_flood || bridge?.multicast_snooping;
+                    (!flooded).then_some("mcast_flood")
+                }
+            };
+            let stops = Stops::Questions(off?);
+            Some(Self { port: link, stops })
         })
     }
 
-    /// As `bridge` writes it.
-    fn word(&self) -> &'static str {
-        match self.state {
-            PortState::Disabled => "disabled",
-            PortState::Listening => "listening",
-            PortState::Learning => "learning",
-            PortState::Forwarding => "forwarding",
-            PortState::Blocking => "blocking",
-        }
-    }
-
     pub fn text(&self) -> String {
-        let (port, word) = (&self.port.name, self.word());
-        t!("the bridge's port {port} is {word}: no frame passes there")
+        let port = &self.port.name;
+        match self.stops {
+            Stops::All { state, .. } => {
+                let word = word(state);
+                t!("the bridge's port {port} is {word}: no frame passes there")
+            }
+            Stops::Questions(off) => {
+                t!(
+                    "the bridge's port {port}, behind which it is, hands on no questions ({off} off)"
+                )
+            }
+        }
     }
 
     pub fn subject(&self) -> Subject {
@@ -78,25 +104,69 @@ impl<'a> HeldPort<'a> {
 
     pub fn evidence(&self) -> Evidence {
         let mut line = Evidence::new(EvidenceKind::Link, Origin::Configured, self.text());
-        let shown = shell!("bridge link show dev {}", self.port.name);
-        line.confirm = Some(shown.showing(&[&format!("state {}", self.word())]));
+        let shows = match self.stops {
+            Stops::All { state, .. } => format!("state {}", word(state)),
+            Stops::Questions(off) => format!("{off} off"),
+        };
+        line.confirm = Some(self.shown().showing(&[&shows]));
         line.at = Some(self.port.name.clone());
         line
     }
 
+    fn shown(&self) -> CommandLine {
+        shell!("bridge -d link show dev {}", self.port.name)
+    }
+
     pub fn fix(&self) -> Fix {
         let port = &self.port.name;
-        let open = self.state == PortState::Disabled && !self.tree;
-        let set = open.then(|| shell!("bridge link set dev {} state 3", port));
-        Fix {
-            summary: t!(
-                "let {port} forward again, and find out what set its state (a loop guard, the spanning tree): where frames would go in a circle, that is to be mended first"
-            ),
-            commands: [Some(shell!("bridge -d link show dev {}", port)), set]
-                .into_iter()
-                .flatten()
-                .collect(),
+        match self.stops {
+            Stops::All { state, tree } => {
+                let open = state == PortState::Disabled && !tree;
+                let set = open.then(|| shell!("bridge link set dev {} state 3", port));
+                Fix {
+                    summary: t!(
+                        "let {port} forward again, and find out what set its state (a loop guard, the spanning tree): where frames would go in a circle, that is to be mended first"
+                    ),
+                    commands: [Some(self.shown()), set].into_iter().flatten().collect(),
+                }
+            }
+            Stops::Questions(off) => Fix {
+                summary: t!(
+                    "let {port} hand on what is for many, or whoever switched it off has to answer for the pod (neigh_suppress) or make the neighbours' entries: find out who it was"
+                ),
+                commands: vec![
+                    self.shown(),
+                    shell!("bridge link set dev {} {} on", port, off),
+                ],
+            },
         }
+    }
+}
+
+/// The link of a pod that is a bridge's port, as such, and the bridge where it is known.
+fn port_of<'a>(
+    facts: &Facts<'a>,
+    stack: &'a Stack,
+    side: &PodSide,
+) -> Option<(&'a Link, &'a Port, Option<&'a Bridge>)> {
+    let mut links = facts.node.links.iter();
+    let link = links.find(|l| l.peer_netns == Some(side.netns))?;
+    let port = stack.device(link.index)?.port.as_ref()?;
+    let bridge = match &stack.device(link.master?)?.kind {
+        Kind::Bridge(bridge) => Some(bridge),
+        _ => None,
+    };
+    Some((link, port, bridge))
+}
+
+/// As `bridge` writes it.
+fn word(state: PortState) -> &'static str {
+    match state {
+        PortState::Disabled => "disabled",
+        PortState::Listening => "listening",
+        PortState::Learning => "learning",
+        PortState::Forwarding => "forwarding",
+        PortState::Blocking => "blocking",
     }
 }
 

@@ -20,7 +20,7 @@ pub fn by_a_socket(facts: &Facts<'_>, (server, port): (IpAddr, u16), protocol: u
             .is_some_and(|all| matches!(reach(all, server, port), Reach::Served(_))),
         UDP => gathered.receivers(netns, port).is_some_and(|all| {
             let takes = |a: IpAddr| a.is_unspecified() || a == server;
-            all.iter().any(|r| takes(r.address))
+            all.iter().any(|r| r.peer.is_none() && takes(r.address))
         }),
         _ => false,
     };
@@ -39,7 +39,7 @@ pub fn is_closed(facts: &Facts<'_>, (server, port): (IpAddr, u16), protocol: u8)
         UDP => {
             let takes = |a: IpAddr| a.is_unspecified() || a == server;
             let all = facts.gathered.receivers(netns, port)?;
-            Some(!all.iter().any(|r| takes(r.address)))
+            Some(!all.iter().any(|r| r.peer.is_none() && takes(r.address)))
         }
         _ => None,
     }

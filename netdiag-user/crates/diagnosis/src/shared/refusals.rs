@@ -1,6 +1,6 @@
 //! What the causes about refused connections share: ports of this node's pods that refuse the
 //! same client again and again.
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 use netdiag_common::{
     flow::FlowKey,
@@ -96,12 +96,22 @@ impl<'a> Refusal<'a> {
         if let Some(receivers) = self.receivers(facts) {
             let server = self.attempts.server;
             let to = |r: &Receiver| r.address.is_unspecified() || r.address == server;
-            let takes = |r: &Receiver| to(r) && hears(r.device, self.comes_by(facts));
+            let takes = |r: &Receiver| {
+                to(r) && hears(r.device, self.comes_by(facts)) && self.is_from(r.peer)
+            };
             return Some(!receivers.iter().any(takes));
         }
         let reach = self.reach(facts)?;
         let nobody = matches!(reach, Reach::Nobody | Reach::Elsewhere(_));
         Some(nobody || self.redirect(facts).is_some())
+    }
+
+    /// Whether one of them comes from whom alone a socket is connected to, if to anybody.
+    fn is_from(&self, peer: Option<(IpAddr, u16)>) -> bool {
+        let mut tries = self.attempts.tries.iter();
+        peer.is_none_or(|(address, port)| {
+            address == self.attempts.client && tries.any(|t| t.flow.source_port == port)
+        })
     }
 
     /// The rule in the pod that leads these connections to another port (REDIRECT, TPROXY), where nobody
@@ -140,7 +150,14 @@ impl<'a> Refusal<'a> {
     fn describe_receiver(&self, receiver: &Receiver) -> String {
         let at = endpoint(receiver.address, self.attempts.port);
         let owner = receiver.owner.as_deref();
-        owner.map_or_else(|| at.clone(), |owner| format!("{at} ({owner})"))
+        let held = owner.map_or_else(|| at.clone(), |owner| format!("{at} ({owner})"));
+        match receiver.peer {
+            Some((peer, port)) => t!(
+                "{held}, connected to {}, from whom alone it takes anything",
+                endpoint(peer, port)
+            ),
+            None => held,
+        }
     }
 
     pub fn reach<'f>(&self, facts: &Facts<'f>) -> Option<Reach<'f>> {

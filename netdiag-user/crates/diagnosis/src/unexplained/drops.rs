@@ -116,16 +116,18 @@ fn is_rubbish(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     land || wrapped && !losses::is_peer(facts, pattern.source) || is_backscatter(facts, pattern)
 }
 
-/// Answers to a pod of this node that asked that server nothing, which every link here would have seen: who is flooded in
-/// somebody's name answers him. Whoever has asked before anybody looked asks again by then.
+/// Answers to this node or a pod of it that asked that server nothing, which every link here would have seen: who is flooded
+/// in somebody's name answers him. Whoever has asked before anybody looked asks again by then.
 fn is_backscatter(facts: &Facts<'_>, pattern: &DropGroup<'_>) -> bool {
     let pod = facts.pod_side_of(pattern.destination).is_some();
+    let own = !pod && facts.owns(pattern.destination);
     let lasts = pattern.last().saturating_sub(pattern.first()) >= ASKS_AGAIN_NS;
     let asked = |(flow, journey): (&FlowKey, &Journey<'_>)| {
-        ends(flow) == (pattern.destination, pattern.source) && journey.came_in()
+        let seen = own || journey.came_in();
+        ends(flow) == (pattern.destination, pattern.source) && seen
     };
     let tcp = pattern.protocol == TCP && pattern.reply;
-    tcp && pod && lasts && facts.all_watched && !facts.journeys().iter().any(asked)
+    tcp && (pod || own) && lasts && facts.all_watched && !facts.journeys().iter().any(asked)
 }
 
 /// Whether a packet was dropped before a socket had it, or by a filter that somebody set there: no cause is

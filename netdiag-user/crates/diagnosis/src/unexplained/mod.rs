@@ -84,7 +84,7 @@ impl Symptoms<'_> {
     }
 
     /// Those that no finding tells.
-    fn untold<'s>(
+    pub fn untold<'s>(
         &'s self,
         facts: &Facts<'_>,
         findings: &[Finding],

@@ -66,7 +66,7 @@ impl<'a> Unlike<'a> {
             .made_up(facts, symptom, last)
             .map(|source| Self::Source { left, source })
             .or_else(|| {
-                let part = living.made.contains(&(symptom.client, to(last.flow())));
+                let part = living.is_part(facts, symptom.client, to(last.flow()));
                 untranslated().then_some(Self::Untranslated { left, part })
             })
             .or_else(|| below(facts, last).map(|own| Self::Below { left, own }))
@@ -199,6 +199,13 @@ impl Living {
             }
         }
         all
+    }
+
+    /// Whether others of the same client's are answered, or of a pod's, in whose place this node itself may have asked here.
+    fn is_part(&self, facts: &Facts<'_>, client: IpAddr, asked: To) -> bool {
+        let here = facts.owns(client);
+        let by = |of: IpAddr| of == client || here && facts.is_local_pod(of);
+        self.made.iter().any(|(of, to)| *to == asked && by(*of))
     }
 
     /// The link by which what is asked of the same server leaves and is answered, where nothing that leaves by this one is.

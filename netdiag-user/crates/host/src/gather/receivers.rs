@@ -29,6 +29,7 @@ pub fn receivers(root: &Path, port: u16) -> Result<Vec<Receiver>> {
         limit: s.memory.limit,
         drops: s.memory.drops,
         owner: owners.get(&s.inode).cloned(),
+        peer: (s.remote.1 != 0).then_some(s.remote),
     };
     Ok(sockets.iter().map(receiver).collect())
 }
@@ -47,5 +48,11 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].address, local.ip());
         assert!(found[0].limit > 0 && found[0].owner.is_some());
+        assert_eq!(found[0].peer, None);
+        let other = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let to = other.local_addr().expect("its address");
+        own.connect(to).expect("connected");
+        let found = receivers(Path::new("/"), local.port()).expect("sockets");
+        assert_eq!(found[0].peer, Some((to.ip(), to.port())));
     }
 }

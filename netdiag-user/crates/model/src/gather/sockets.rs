@@ -180,6 +180,9 @@ pub struct Receiver {
     pub drops: u32,
     /// The process that holds it, `nginx[42]`, where it could be read.
     pub owner: Option<String>,
+    /// From whom alone it takes anything: it is connected (udp(7)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<(IpAddr, u16)>,
 }
 
 /// What resolv.conf says in one network namespace.

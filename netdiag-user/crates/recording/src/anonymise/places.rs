@@ -22,7 +22,7 @@ pub enum Kind {
 use self::Kind::{Kernel, Label, Name, Release, Setting, Text, Time};
 
 /// A member that is new stands here after somebody thought about it; until then it is a name.
-const PLACES: [(&str, &str, Kind); 174] = [
+const PLACES: [(&str, &str, Kind); 175] = [
     ("Address", "broadcast", Text),
     ("Address", "peer", Text),
     ("AtLink", "program", Name),
@@ -137,6 +137,7 @@ const PLACES: [(&str, &str, Kind); 174] = [
     ("Reasons", "names", Kernel),
     ("Receiver", "address", Text),
     ("Receiver", "owner", Name),
+    ("Receiver", "peer", Text),
     ("Redirect", "rule", Text),
     ("Reserved", "address", Text),
     ("Reserved", "container", Name),

@@ -1,5 +1,5 @@
 //! What is told of a rule that takes packets, and of what brings them through.
-use netdiag_common::dns::PORT as DNS;
+use netdiag_common::{dns::PORT as DNS, hop};
 use netdiag_lang::t;
 
 use super::{
@@ -15,7 +15,7 @@ use crate::{
         pod::label,
         verdict::{Confidence, Evidence, Fix, PodRole, Severity, Subject},
     },
-    pipeline::facts::Facts,
+    pipeline::facts::{Facts, Loss},
     shared::{
         losses::{self, DropGroup},
         matching_rules::{is_untracked, takes_invalid},
@@ -226,8 +226,11 @@ impl<'c, 'a> Case<'c, 'a> {
         }
         match takes_invalid(rule) {
             _ if self.severity == Severity::Info => fix::kept_out(worst, rule),
-            true if is_untracked(facts, worst) => fix::way_back(worst, rule),
             true if is_cut_off(facts, worst) => fix::forgotten(worst, rule),
+            true if is_untracked(facts, worst) && passes_both_ways(facts, worst) => {
+                fix::forgotten(worst, rule)
+            }
+            true if is_untracked(facts, worst) => fix::way_back(worst, rule),
             _ if self.lookups => fix::policys(worst, rule),
             _ => fix::one_of(worst, &self.rules),
         }
@@ -256,4 +259,14 @@ fn place(facts: &Facts<'_>, netns: u32) -> String {
 /// Whether these connections worked until their data was dropped.
 fn is_cut_off(facts: &Facts<'_>, worst: &DropGroup<'_>) -> bool {
     worst.losses.iter().all(|l| facts.is_cut_off(l))
+}
+
+/// Answers were seen here, so that connection tracking saw them, too.
+fn passes_both_ways(facts: &Facts<'_>, worst: &DropGroup<'_>) -> bool {
+    let acknowledged = |loss: &&Loss| {
+        let back = facts.journeys().get(&loss.flow().reversed());
+        let mut hops = back.into_iter().flat_map(|j| j.hops.iter());
+        hops.any(|h| h.hop.flags & hop::ACK != 0)
+    };
+    worst.losses.iter().any(acknowledged)
 }

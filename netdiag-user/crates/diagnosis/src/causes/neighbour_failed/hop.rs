@@ -1,7 +1,7 @@
 //! The next hop that was not found, with all that this node's state says of it.
 use std::net::IpAddr;
 
-use super::{elsewhere, led::Led, why::Why};
+use super::{elsewhere, flooded::Flooded, led::Led, why::Why};
 use crate::{
     model::node::{Link, LinkKind, Neighbour, PodSide, Route, RouteKind},
     pipeline::facts::{Facts, Loss},
@@ -89,7 +89,9 @@ pub fn hop<'a>(facts: &Facts<'a>, pattern: &DropGroup<'_>) -> Hop<'a> {
         None => led_by(facts, pattern),
     };
     let address = gateway.unwrap_or(pattern.destination);
-    let overlay = link.is_some_and(|l| l.kind == LinkKind::Vxlan);
+    // Where it has others to ask, it asks them.
+    let asks = |l: &'a Link| Flooded::by(facts, l).is_some();
+    let overlay = link.is_some_and(|l| l.kind == LinkKind::Vxlan && !asks(l));
     let entry = neighbours(facts, link).find(|n| n.address == address);
     let missing = match entry.and_then(|n| n.lladdr.clone()) {
         Some(lladdr) if overlay => Missing::Forwarding(lladdr),

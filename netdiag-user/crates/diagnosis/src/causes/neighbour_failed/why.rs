@@ -44,7 +44,12 @@ impl<'a> Why<'a> {
             .or_else(|| Below::of(facts, address, asker).map(Self::Below))
             .or_else(|| Beside::of(facts, (address, to), link).map(Self::Beside))
             .or_else(|| Shadow::of(facts, address).map(Self::Shadow))
-            .or_else(|| Flooded::of(facts, address, asker).map(Self::Flooded))
+            .or_else(|| {
+                let own = link.filter(|_| asker.is_none());
+                let flooded = own.and_then(|link| Flooded::by(facts, link));
+                let flooded = flooded.or_else(|| Flooded::of(facts, address, asker));
+                flooded.map(Self::Flooded)
+            })
     }
 
     pub fn text(&self) -> String {

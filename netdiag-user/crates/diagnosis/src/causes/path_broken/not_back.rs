@@ -9,9 +9,9 @@ use crate::{
     model::{
         flow::ends,
         node::Link,
-        verdict::{Confidence, Finding, Fix},
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin},
     },
-    pipeline::facts::Facts,
+    pipeline::facts::{Facts, Loss},
     shared::untracking,
     shell,
     unexplained::{Symptom, Symptoms},
@@ -25,10 +25,53 @@ struct Bare<'a> {
     port: u16,
 }
 
+/// By which link come answers to what this node sent on in its own name, and end at itself: whom it sent it on for is not
+/// found again.
+#[derive(PartialEq)]
+struct Kept<'a> {
+    link: &'a Link,
+    own: IpAddr,
+}
+
 pub fn evaluate(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &[Finding]) -> Vec<Finding> {
-    let all = symptoms.left(facts, findings);
-    let bare = all.filter_map(|symptom| Some((Bare::of(facts, symptom)?, symptom)));
-    each(facts, bare, |case, bare| bare.tell(case))
+    let left = symptoms.left(facts, findings);
+    let bare = left.filter_map(|symptom| Some((Bare::of(facts, symptom)?, symptom)));
+    let mut told = each(facts, bare, |case, bare| bare.tell(case));
+    let untold = symptoms.untold(facts, findings);
+    let kept = untold.filter_map(|symptom| Some((Kept::of(facts, symptom)?, symptom)));
+    told.extend(each(facts, kept, |case, kept| kept.tell(case)));
+    told
+}
+
+impl<'a> Kept<'a> {
+    fn of(facts: &Facts<'a>, symptom: &Symptom) -> Option<Self> {
+        let last = symptom.last.as_ref()?;
+        let last = { Some(last) }.filter(|hop| hop.plain() && !hop.egress())?;
+        let (own, server) = ends(&symptom.leg.filter(|_| symptom.answers)?);
+        let sent_on = server == symptom.server && own != symptom.client && facts.owns(own);
+        let comes = sent_on && ends(last.flow()) == (server, own);
+        let ends_here = |l: &Loss| {
+            let here = [0, facts.node.netns].contains(&l.key.netns);
+            l.flow() == last.flow() && l.reason == "NO_SOCKET" && here
+        };
+        let link = facts.link(last.key.ifindex).filter(|_| comes)?;
+        let kept = facts.losses.iter().any(ends_here) && !untracking::evidence(facts).is_empty();
+        kept.then_some(Self { link, own })
+    }
+
+    fn tell(&self, case: &Case<'_, '_>) -> Story {
+        let (client, what, asked, own) = (case.client, &case.what, case.asked, self.own);
+        let came = &self.link.name;
+        let summary = t!(
+            "what {client} asks {what} leaves in the name of this node ({own}), and the answers that come by {came} end at this node: nothing translates them back to {client}; {asked} times"
+        );
+        let text = t!("an answer came by {came} for {own}, and no socket here takes it");
+        let mut seen = Evidence::new(EvidenceKind::Route, Origin::Observed, text);
+        seen.at = Some(came.clone());
+        seen.direction = Some("ingress".into());
+        let rules = untracking::evidence(case.facts);
+        Story::suspected(summary, [seen].into_iter().chain(rules), fix(client)).confirmed()
+    }
 }
 
 impl<'a> Bare<'a> {

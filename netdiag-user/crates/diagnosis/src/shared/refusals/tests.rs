@@ -143,7 +143,7 @@ fn datagrams(times: u64, answered: bool) -> Observation {
 
 #[test]
 fn datagrams_are_refused_as_connections_are() {
-    let named = |observation: &Observation, receiver: Option<(&str, u32)>| {
+    let judged = |observation: &Observation, receiver: Option<(&str, u32)>, peer| {
         let receiver = receiver.map(|(address, device)| Receiver {
             address: ip(address),
             device,
@@ -151,6 +151,7 @@ fn datagrams_are_refused_as_connections_are() {
             limit: 0,
             drops: 0,
             owner: None,
+            peer,
         });
         let piece = Piece::Receivers(receiver.into_iter().collect());
         let want = Want::Receivers {
@@ -167,6 +168,7 @@ fn datagrams_are_refused_as_connections_are() {
                 .collect()
         })
     };
+    let named = |observation: &Observation, receiver| judged(observation, receiver, None);
     let all: Vec<String> = named(&datagrams(6, false), None);
     assert!(all[0].contains("nothing listens on UDP port 80"), "{all:?}");
     assert_eq!(named(&datagrams(6, false), Some(("127.0.0.1", 0))).len(), 1);
@@ -175,6 +177,17 @@ fn datagrams_are_refused_as_connections_are() {
     let bound = named(&datagrams(6, false), Some(("::", 3)));
     let told = bound[0].contains("[::]:80 by the device dummy0 alone");
     assert!(told, "SO_BINDTODEVICE: {bound:?}");
+    // connect(2): another client's alone, or this one's.
+    let of = |peer| {
+        judged(
+            &datagrams(6, false),
+            Some(("::", 0)),
+            Some((ip(peer), 50_000)),
+        )
+    };
+    let other = of("10.9.9.9");
+    let told = other[0].contains("connected to 10.9.9.9:50000, from whom alone");
+    assert!(told, "{other:?}");
     assert_eq!(named(&datagrams(4, false), None).len(), 0);
     assert_eq!(named(&datagrams(6, true), None).len(), 0, "it answers too");
 }

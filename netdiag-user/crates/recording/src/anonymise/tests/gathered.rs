@@ -251,6 +251,7 @@ fn pieces() -> Vec<Piece> {
             limit: 2,
             drops: 3,
             owner: Some(name()),
+            peer: Some((ip("10.20.30.40"), 5)),
         }]),
         Piece::Resolvers(_) => Piece::Resolvers(vec![Resolver {
             netns: 1,

@@ -95,14 +95,6 @@ fn judged(rules: Vec<Whole>, listed: Vec<Rule>) -> Finding {
 
 fn doubting(rules: Vec<Whole>, listed: Vec<Rule>, distrusted: &[Feature]) -> Finding {
     let flow = tcp("172.20.1.5", "172.20.2.9", 5432);
-    of_flow(flow, ruleset(rules), (listed, distrusted))
-}
-
-fn of_flow(
-    flow: FlowKey,
-    ruleset: Ruleset,
-    (listed, distrusted): (Vec<Rule>, &[Feature]),
-) -> Finding {
     let mut lost = died(flow, ("NETFILTER_DROP", "nft_do_chain"), UPLINK, 5);
     lost.1.tcp_flags = 2;
     let observation = Observation {
@@ -115,11 +107,10 @@ fn of_flow(
     if let Known::Is(devices) = &mut stack.devices {
         devices.get_mut(&POD).expect("the pod's link").mac = Some(Mac([2, 0, 0, 0, 0, 1]));
     }
-    stack.ruleset = Known::Is(ruleset.into());
+    stack.ruleset = Known::Is(ruleset(rules).into());
     let pieces = [
         (Want::Rules(NETNS), Ok(Piece::Rules(listed))),
         (Want::Stack(NETNS), Ok(Piece::Stack(Box::new(stack)))),
-        (Want::Services, Ok(Piece::Services(Services::default()))),
     ];
     with_doubts(&node, &observation, pieces, distrusted, one).expect("a finding")
 }
@@ -199,31 +190,6 @@ fn for_port(port: u16, handle: u64) -> Whole {
 fn one_that_is_for_nothing_else_is_taken_away() {
     let found = judged(vec![for_port(5432, 8)], vec![listed(8, false)]);
     assert_eq!(changes(&found), ["nft delete rule ip filter pre handle 8"]);
-}
-
-/// Whoever opens one way would come back for the other.
-#[test]
-fn what_takes_the_answers_is_opened_with_it_for_them_alone() {
-    let mut both = ruleset(vec![takes(TCP, 8, None)]);
-    let mut out = both.tables[0].chains[0].clone();
-    out.name = "out".into();
-    out.rules.clear();
-    let base = out.base.as_mut().expect("a base chain");
-    (base.hook, base.accepts) = (Hook::Output, false);
-    both.tables[0].chains.push(out);
-    let flow = tcp("172.20.1.5", "192.0.2.1", 5432);
-    let found = of_flow(flow, both, (vec![listed(8, false)], &[]));
-    let there = "ip saddr 172.20.1.5 ip daddr 192.0.2.1 tcp dport 5432 accept";
-    let back = "ip saddr 192.0.2.1 ip daddr 172.20.1.5 tcp sport 5432 accept";
-    assert_eq!(
-        changes(&found),
-        [
-            format!("nft insert rule ip filter pre handle 8 {there}"),
-            format!("nft add rule ip filter out {back}"),
-        ]
-    );
-    let also = "ip filter out would take them next";
-    assert!(found.fix.summary.contains(also), "{}", found.fix.summary);
 }
 
 /// Others like them pass: what such a rule does is not known after all, unless its counter tells. What was seen in
