@@ -35,6 +35,7 @@ use crate::{
     model::{
         gather::{Qdisc, TokenBucket, Want},
         node::{Link, LinkKind},
+        shell::CommandLine,
         total::Total,
         verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, Severity},
     },
@@ -227,14 +228,6 @@ fn bucket_fix(link: &Link, qdisc: &Qdisc, bucket: &TokenBucket, offered: u64) ->
         };
     }
     let limit = (bucket.rate / ROOM_ONE_IN).max(bucket.limit.saturating_mul(2));
-    let (burst, bitrate) = (bucket.burst, bucket.rate.saturating_mul(8));
-    let change = shell!(
-        "tc qdisc change dev {} root tbf rate {}bit burst {}b limit {}b",
-        name,
-        bitrate,
-        burst,
-        limit
-    );
     Fix {
         summary: t!(
             "{came} came for the {rate} that {name} is held to: bursts overflow its queue of {} \
@@ -242,12 +235,28 @@ fn bucket_fix(link: &Link, qdisc: &Qdisc, bucket: &TokenBucket, offered: u64) ->
              or an agent set it, set it there too",
             bucket.limit
         ),
-        // With a peak rate there is more to repeat than is known.
-        commands: match qdisc.root && !bucket.peak {
-            true => vec![change],
-            false => vec![look],
-        },
+        commands: resized(link, qdisc, bucket, (bucket.burst, limit)),
     }
+}
+
+/// The same bucket with another burst and another limit; with a peak rate there is more to repeat than is known.
+fn resized(
+    link: &Link,
+    qdisc: &Qdisc,
+    bucket: &TokenBucket,
+    (burst, limit): (u64, u64),
+) -> Vec<CommandLine> {
+    let bitrate = bucket.rate.saturating_mul(8);
+    vec![match qdisc.root && !bucket.peak {
+        true => shell!(
+            "tc qdisc change dev {} root tbf rate {}bit burst {}b limit {}b",
+            link.name,
+            bitrate,
+            burst,
+            limit
+        ),
+        false => shell!("tc -s -d qdisc show dev {}", link.name),
+    }]
 }
 
 /// Bytes a second that were to leave by the link.

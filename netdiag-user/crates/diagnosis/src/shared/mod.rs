@@ -9,6 +9,7 @@ pub mod followed;
 pub mod forwarding;
 pub mod from_loopback;
 pub mod held_port;
+pub mod hops;
 pub mod ipsec;
 pub mod isolation;
 pub mod local_pod_route;

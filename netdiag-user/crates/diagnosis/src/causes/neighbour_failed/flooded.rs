@@ -2,7 +2,7 @@
 //! pod on a bridge with the tunnel, or of this node for a next hop behind it.
 use std::net::IpAddr;
 
-use netdiag_common::hop::{INGRESS, IcmpError, IcmpErrorKey};
+use netdiag_common::hop::{IcmpError, IcmpErrorKey};
 use netdiag_lang::t;
 
 use crate::{
@@ -10,18 +10,16 @@ use crate::{
         address::from_wire,
         flow::ends,
         gather::Want,
-        icmp,
         node::{Fdb, Link, LinkKind, PodSide},
         verdict::{Evidence, EvidenceKind, Fix, Origin},
         world::device::Kind,
     },
     need::Need,
     pipeline::facts::Facts,
+    shared::hops::{FEW, is_expired},
     shell,
 };
 
-/// So many hops no way out is made of.
-const FEW: u8 = 4;
 /// Other ends that are named.
 const NAMED: usize = 4;
 
@@ -145,10 +143,6 @@ pub fn wants(facts: &Facts<'_>) -> Vec<Need> {
     says.then_some(state).into_iter().collect()
 }
 
-fn is_expired(key: &IcmpErrorKey) -> bool {
-    key.direction == INGRESS && icmp::expired(key.about.family, key.kind, key.code)
-}
-
 impl Short {
     fn of(facts: &Facts<'_>, tunnel: &Link, to: &[IpAddr]) -> Option<Self> {
         let stack = facts.gathered.stack(facts.node.netns)?;
@@ -160,7 +154,7 @@ impl Short {
             let outer = to.contains(&ends(about).1) && about.destination_port == vxlan.port;
             (outer && is_expired(key)).then_some(from_wire(key.sender))
         };
-        let few = (1..FEW).contains(&vxlan.ttl);
+        let few = (1..=FEW).contains(&vxlan.ttl);
         let router = facts.icmp_errors.iter().find_map(says).filter(|_| few)?;
         Some(Self {
             router,

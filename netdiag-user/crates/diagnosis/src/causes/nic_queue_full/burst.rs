@@ -2,6 +2,7 @@
 //! `tbf_enqueue`: `max_size`).
 use netdiag_lang::t;
 
+use super::resized;
 use crate::{
     model::{
         gather::{Qdisc, TokenBucket},
@@ -10,7 +11,6 @@ use crate::{
         verdict::Fix,
     },
     shared::losses::DropGroup,
-    shell,
 };
 
 /// What a link's frames have before the IP header.
@@ -45,24 +45,12 @@ pub fn fix(link: &Link, qdisc: &Qdisc, bucket: &TokenBucket) -> Fix {
     let frame = u64::from(link.mtu) + ETHERNET;
     let burst = (bucket.rate / TICKS).max(frame.saturating_mul(2));
     let (name, limit) = (&link.name, bucket.limit.max(burst));
-    let bitrate = bucket.rate.saturating_mul(8);
-    let change = shell!(
-        "tc qdisc change dev {} root tbf rate {}bit burst {}b limit {}b",
-        name,
-        bitrate,
-        burst,
-        limit
-    );
     Fix {
         summary: t!(
             "give the bucket of {name} room for a frame of its MTU and more, {burst} bytes (the rate stays as it is); and \
              where a plugin or an agent set it, set it there too"
         ),
-        // With a peak rate there is more to repeat than is known.
-        commands: match qdisc.root && !bucket.peak {
-            true => vec![change],
-            false => vec![shell!("tc -s -d qdisc show dev {}", name)],
-        },
+        commands: resized(link, qdisc, bucket, (burst, limit)),
     }
 }
 

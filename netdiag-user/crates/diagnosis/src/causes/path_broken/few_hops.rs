@@ -16,8 +16,6 @@ use crate::{
     unexplained::{Symptom, Symptoms},
 };
 
-/// So many hops nobody's way out has.
-const FEW: u8 = 4;
 /// What the kernel gives where nobody says otherwise (IPDEFTTL, IPV6_DEFAULT_HOPLIMIT).
 const USUAL: u8 = 64;
 /// Namespaces of a reading that are asked.
@@ -66,6 +64,7 @@ impl Given {
         )
     }
 
+    /// One alone: whatever has more gets past this node.
     fn by(facts: &Facts<'_>, side: &PodSide, ipv6: bool) -> Option<Self> {
         let netns = side.netns;
         let stack = facts.gathered.stack(netns)?;
@@ -75,7 +74,7 @@ impl Given {
                 sysctl,
                 hops,
             };
-            (1..FEW).contains(&hops).then_some(given)
+            (hops == 1).then_some(given)
         };
         if !ipv6 {
             let hops = stack.settings.some()?.default_ttl;
@@ -84,7 +83,9 @@ impl Given {
         let devices = stack.devices.some()?.values();
         let devices = devices.filter(|device| !device.flags.loopback);
         let mut all = devices.filter_map(|device| {
-            let name = format!("net.ipv6.conf.{}.hop_limit", device.name);
+            // As sysctl(8) has a name with dots.
+            let of = device.name.replace('.', "/");
+            let name = format!("net.ipv6.conf.{of}.hop_limit");
             few((name, device.conf6.as_ref()?.hop_limit))
         });
         all.next()

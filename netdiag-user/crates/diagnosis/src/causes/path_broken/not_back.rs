@@ -70,7 +70,7 @@ impl<'a> Kept<'a> {
         seen.at = Some(came.clone());
         seen.direction = Some("ingress".into());
         let rules = untracking::evidence(case.facts);
-        Story::suspected(summary, [seen].into_iter().chain(rules), fix(client)).confirmed()
+        Story::suspected(summary, [seen].into_iter().chain(rules), fix(client))
     }
 }
 

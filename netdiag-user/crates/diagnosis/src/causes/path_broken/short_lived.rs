@@ -1,7 +1,6 @@
 //! What leaves this node dies at the very next hop, which says that its hops are used up, and a rule here sets how many it has.
 use std::net::IpAddr;
 
-use netdiag_common::hop::{INGRESS, IcmpErrorKey};
 use netdiag_lang::t;
 
 use super::story::{Case, Story, each};
@@ -10,7 +9,6 @@ use crate::{
         address::from_wire,
         flow::ends,
         gather::Want,
-        icmp,
         journal::Thing,
         netfilter::Chain,
         node::Link,
@@ -19,7 +17,10 @@ use crate::{
         world::ruleset::{Base, Compare, Data, Expression, Load, Meta, Reg, Rule, Store, Table},
     },
     pipeline::facts::Facts,
-    shared::rule_evidence::{origin, place, without},
+    shared::{
+        hops::{FEW, is_expired},
+        rule_evidence::{origin, place, without},
+    },
     unexplained::{Symptom, Symptoms},
 };
 
@@ -39,11 +40,6 @@ pub fn wants(facts: &Facts<'_>) -> Option<Want> {
     let mut errors = facts.icmp_errors.iter();
     let says = errors.any(|(key, _)| is_expired(key) && hop(from_wire(key.sender)));
     says.then_some(Want::Stack(facts.node.netns))
-}
-
-/// Somebody says that its hops are used up.
-fn is_expired(key: &IcmpErrorKey) -> bool {
-    key.direction == INGRESS && icmp::expired(key.about.family, key.kind, key.code)
 }
 
 pub fn evaluate(facts: &Facts<'_>, symptoms: &Symptoms<'_>, findings: &[Finding]) -> Vec<Finding> {
@@ -134,9 +130,6 @@ fn next_hop_says_so(facts: &Facts<'_>, symptom: &Symptom) -> Option<IpAddr> {
         .any(|(key, _)| is_expired(key) && from_wire(key.sender) == gateway && about(&key.about));
     says.then_some(gateway)
 }
-
-/// So many hops nobody's way out has.
-const FEW: u8 = 4;
 
 /// Whether a rule writes the byte of the header that counts hops (RFC 791, RFC 8200), and a small number.
 fn few_hops(rule: &Rule, ipv6: bool) -> bool {

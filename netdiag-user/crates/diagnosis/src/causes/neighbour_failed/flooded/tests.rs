@@ -1,4 +1,6 @@
 use super::super::evaluate;
+use netdiag_common::hop::INGRESS;
+
 use super::*;
 use crate::{
     model::{

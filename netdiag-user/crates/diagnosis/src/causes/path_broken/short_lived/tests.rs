@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use netdiag_common::hop::{FlowHop, IcmpError, IcmpErrorKey, PLAIN};
+use netdiag_common::hop::{FlowHop, INGRESS, IcmpError, IcmpErrorKey, PLAIN};
 
 use super::{
     super::leading::{leading_node, state},
