@@ -220,7 +220,15 @@ impl Prediction {
                 Does::Sends { .. } if hidden => {}
                 Does::Comes { .. } if hidden => sender = None,
                 Does::Answers(..) if hidden => {}
-                Does::Asks(_) => sender = None,
+                Does::Asks(asked) => {
+                    sender = None;
+                    // Where a handshake is translated its port is none that rules are told to leave out; and whether one is
+                    // due is known to who asks alone.
+                    let mut counts = Vec::new();
+                    count(set, asked, &mut counts);
+                    let ways = self.ways.iter_mut();
+                    ways.for_each(|way| way.perhaps.extend_from_slice(&counts));
+                }
                 Does::Sends { device, .. } => {
                     self.sight(space, *device, true, step);
                     sender = sender.map(By::by_driver);
@@ -326,6 +334,14 @@ impl Prediction {
             way.sightings.push(sighting);
             way.chosen.extend(chosen);
         }
+    }
+}
+
+/// All that a walk may count.
+fn count(set: &Set, walk: &Walk<'_>, to: &mut Vec<Counted>) {
+    to.extend(counted(set, &walk.counted).chain(counted(set, &walk.perhaps)));
+    for inner in walk.steps.iter().flat_map(told::within) {
+        count(set, inner, to);
     }
 }
 

@@ -30,16 +30,20 @@ pub fn lines(node: &Node, world: &World, walk: &Walk<'_>, inside: usize) -> Vec<
         let place = place(node, step.netns);
         let station = format!("{:?}", step.station);
         lines.push(format!("{space}{place:12} {station:12} {does}{by}"));
-        let branches: Vec<&Walk<'_>> = match &step.does {
-            Does::Chooses(branches) => branches.iter().map(|(_, branch)| branch).collect(),
-            Does::Copies(copies) => copies.iter().collect(),
-            Does::Answers(_, way) | Does::Asks(way) => vec![way],
-            _ => Vec::new(),
-        };
-        let inner = branches.into_iter();
+        let inner = within(step).into_iter();
         lines.extend(inner.flat_map(|branch| self::lines(node, world, branch, inside + 1)));
     }
     lines
+}
+
+/// The walks that a step is, or has.
+pub fn within<'s, 'w>(step: &'s Step<'w>) -> Vec<&'s Walk<'w>> {
+    match &step.does {
+        Does::Chooses(branches) => branches.iter().map(|(_, branch)| branch).collect(),
+        Does::Copies(copies) => copies.iter().collect(),
+        Does::Answers(_, way) | Does::Asks(way) => vec![way],
+        _ => Vec::new(),
+    }
 }
 
 /// What decided, where that is not the device that it is about.
