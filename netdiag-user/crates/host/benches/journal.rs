@@ -64,13 +64,13 @@ fn change() -> io::Result<()> {
     let mut nft = fed("nft", &["-i"])?;
     let (mut routes, mut rules) = (written(&mut ip)?, written(&mut nft)?);
     writeln!(routes, "link set lo up")?;
-    writeln!(rules, "add table inet changes; add chain inet changes all")?;
+    writeln!(rules, "add table inet changes; add chain inet changes came")?;
     for n in 0..SECONDS * A_SECOND {
         let (to, verb) = (n / 2 % 256, ["add", "del"][n as usize % 2]);
         writeln!(routes, "route {verb} 198.51.100.{to}/32 dev lo")?;
         writeln!(
             rules,
-            "add rule inet changes all tcp dport {} counter drop",
+            "add rule inet changes came tcp dport {} counter drop",
             n + 1
         )?;
         routes.flush()?;
