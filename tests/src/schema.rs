@@ -101,6 +101,7 @@ fn kind(document: &Value) -> Option<&'static str> {
         Some("netdiag.verdict/1") => Some("verdict"),
         Some("netdiag.path/1") => Some("path"),
         Some("netdiag.run/1") => Some("run"),
+        Some("netdiag.whatif/1") => Some("whatif"),
         Some(other) => panic!("a document of an unknown kind: {other}"),
         None => (document["type"].is_string() && document["time"].is_string()).then_some("events"),
     }

@@ -36,6 +36,7 @@ pub mod session;
 #[cfg(feature = "top")]
 pub mod top;
 pub mod watch;
+pub mod whatif;
 
 use clap::{Parser, Subcommand};
 
@@ -110,6 +111,8 @@ pub enum Command {
     Schema(schema::SchemaArgs),
     /// Remove whatever a killed netdiag has left attached.
     Cleanup,
+    /// What a change would do to the conversations of this node, or of a recording: nothing is run.
+    Whatif(Box<whatif::WhatifArgs>),
     /// Shell completions.
     Completions(manual::CompletionsArgs),
     /// The man page, or those of all commands.
@@ -166,6 +169,7 @@ impl Command {
             #[cfg(feature = "k8s")]
             Self::Manifests(args) => manifests::run(&args),
             Self::Schema(args) => schema::run(&args),
+            Self::Whatif(args) => whatif::run(*args, global).await,
             Self::Cleanup => cleanup::run(),
             Self::Completions(args) => manual::completions(&args),
             Self::Man(args) => manual::man(&args),

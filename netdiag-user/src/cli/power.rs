@@ -55,6 +55,7 @@ fn root(command: &Command) -> Option<&Path> {
         Command::Run(args) => &args.scope.place,
         Command::Diagnose(args) => &args.scope.place,
         Command::Path(args) => &args.scope.place,
+        Command::Whatif(args) => &args.scope.place,
         #[cfg(feature = "top")]
         Command::Top(args) => &args.scope.place,
         Command::Audit(args) => &args.place,
@@ -90,6 +91,8 @@ fn rights(command: &Command) -> Option<&'static [Right]> {
         // What is put into its place at the end can be opened at no beginning.
         Command::Replay(args) if args.anonymise.as_deref().is_some_and(is_anothers) => REPLACING,
         Command::Replay(_) => FILES,
+        Command::Whatif(args) if args.file.is_some() => FILES,
+        Command::Whatif(_) => TRACING,
         #[cfg(feature = "report")]
         Command::Report(_) => FILES,
         #[cfg(feature = "k8s")]

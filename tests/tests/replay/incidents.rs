@@ -97,6 +97,16 @@ fn told(code: i32, verdict: &Value) -> String {
         if let Some(last) = commands.last() {
             write!(out, "\n    $ {}", text(last)).expect("room");
         }
+        let tried = &finding["tried"];
+        if let (Some(all), Some(through)) = (
+            tried["conversations"].as_u64(),
+            tried["get_through"].as_u64(),
+        ) {
+            let behind = tried["behind"].as_str();
+            let behind = behind.map_or_else(String::new, |it| format!("; behind it: {it}"));
+            write!(out, "\n    tried: {through} of {all}{behind}").expect("room");
+            assert!(through > 0 || !behind.is_empty(), "a trial tells nothing");
+        }
     }
     for line in all(&verdict["unexplained"]) {
         let (what, why) = (text(&line["what"]), text(&line["why"]));

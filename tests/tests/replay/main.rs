@@ -1,4 +1,5 @@
 //! Recordings as anybody reads them, on any machine.
+mod foretold;
 mod help;
 mod incidents;
 mod recorded;

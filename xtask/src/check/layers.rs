@@ -25,9 +25,10 @@ const CRATES: &Table = &[
     ("pods", &["cri", "host", "model", "sys"]),
     ("kernel", &["host", "model", "pods", "sys"]),
     // From facts to a diagnosis.
+    ("changes", &["model"]),
     ("forwarding", &["model", "ruleset"]),
     ("pipeline", &["forwarding", "model"]),
-    ("diagnosis", &["forwarding", "model", "pipeline"]),
+    ("diagnosis", &["changes", "forwarding", "model", "pipeline"]),
     // Where it goes.
     ("recording", &["model", "pipeline", "sys"]),
     (

@@ -14,10 +14,12 @@ pub mod path;
 mod shared;
 #[cfg(test)]
 mod testing;
+mod tried;
 pub mod undecided;
 mod unexplained;
 pub mod verdict;
 mod way;
+pub mod whatif;
 
 use std::collections::BTreeSet;
 

@@ -23,6 +23,7 @@ use crate::{
         scene::Run,
         translation,
     },
+    tried,
     undecided::Waiting,
     unexplained::Symptoms,
 };
@@ -99,6 +100,7 @@ pub fn verdict(
         mut cannot_tell,
         ..
     } = judged(facts, &symptoms, naming);
+    tried::tell(facts, &mut findings);
     let observer = observer(observation, &run);
     cannot_tell.retain(|row| row.causes.iter().any(|cause| naming.names(cause)));
     let bad = findings.iter().any(|f| f.severity > Severity::Info);

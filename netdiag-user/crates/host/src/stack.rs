@@ -4,6 +4,8 @@
 mod addresses;
 mod at_links;
 mod bonds;
+#[cfg(test)]
+mod changed;
 mod conf;
 mod devices;
 mod generic;

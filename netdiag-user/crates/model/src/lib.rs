@@ -9,6 +9,7 @@ pub mod either;
 pub mod event;
 pub mod filter;
 pub mod flow;
+pub mod foretold;
 pub mod gather;
 pub mod hash;
 pub mod headers;

@@ -332,6 +332,18 @@ impl Node {
         }
     }
 
+    /// In which namespace a command is run that was made to be run in one ([`Self::inside`]), and that command by itself.
+    pub fn run_in<'c>(&self, argv: &'c [String]) -> Option<(u32, &'c [String])> {
+        let sides = self.sides();
+        let mut named = sides.filter_map(|side| Some((side.netns, side.path.as_deref()?)));
+        let entered = named.find_map(|(netns, path)| {
+            Some((netns, argv.strip_prefix(entering(path).argv().as_slice())?))
+        });
+        let elsewhere = argv.first().is_none_or(|program| program == "nsenter")
+            || argv.get(1).is_some_and(|object| object == "netns");
+        entered.or_else(|| (!elsewhere).then_some((self.netns, argv)))
+    }
+
     /// The route that a packet to `destination` takes: longest prefix, then least metric. The
     /// local table is asked first, then main, as the default rules do; another table (a VRF's,
     /// policy routing's) where neither knows a way.

@@ -11,6 +11,7 @@ mod nodes;
 mod scope;
 mod subject;
 mod ties;
+mod tried;
 mod unexplained;
 
 use schemars::JsonSchema;
@@ -26,6 +27,7 @@ pub use nodes::{Between, LostFlow, NodeRef};
 pub use scope::{Passage, Scope};
 pub use subject::Subject;
 pub use ties::{Suffers, Ties};
+pub use tried::Tried;
 pub use unexplained::Unexplained;
 
 /// Name and version of the verdict's JSON form.
@@ -207,6 +209,9 @@ pub struct Finding {
     /// The first of the flows that it explains.
     pub flows: Vec<FlowRef>,
     pub fix: Fix,
+    /// What its commands change on the computed way, where they and the way are known whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried: Option<Tried>,
     /// The root cause that explains this finding.
     pub consequence_of: Option<String>,
     /// That finding's `id`.
@@ -262,6 +267,7 @@ impl Finding {
             pods: Vec::new(),
             flows: Vec::new(),
             fix: Fix::default(),
+            tried: None,
             consequence_of: None,
             root: None,
             because: None,

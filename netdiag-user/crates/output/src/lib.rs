@@ -1,6 +1,7 @@
 //! What people and programs read. An output renders and never computes; stdout belongs to it.
 mod catalogue;
 mod escape;
+mod foretold;
 mod format;
 mod live;
 mod locale;
@@ -44,6 +45,7 @@ pub use self::{
     },
 };
 use model::{
+    foretold::Foretold,
     path::Path,
     verdict::{Finding, Verdict},
 };
@@ -90,6 +92,15 @@ pub fn paths(sink: &mut Sink, paths: &[Path], format: Format) -> Result<()> {
             path(sink, one, format)
         }),
         _ => document(sink, &paths, format),
+    }
+}
+
+/// Prints what a change would do in the wanted form.
+pub fn foretold(sink: &mut Sink, foretold: &Foretold, format: Format) -> Result<()> {
+    match format {
+        Format::Table => sink.write(&foretold::render(foretold, sink.width(), false)),
+        Format::Wide => sink.write(&foretold::render(foretold, sink.room(), true)),
+        other => document(sink, foretold, other),
     }
 }
 

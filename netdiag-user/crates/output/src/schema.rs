@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::live::{RUN, Run};
 use crate::model::{
     event::{self, LiveEvent},
+    foretold::{self, Foretold},
     path::{self, Path},
     verdict::{self, Verdict},
     words::TIME,
@@ -26,10 +27,18 @@ pub enum Kind {
     Path,
     /// Of run with -o json.
     Run,
+    /// Of whatif with -o json.
+    Whatif,
 }
 
 impl Kind {
-    pub const ALL: [Self; 4] = [Self::Verdict, Self::Events, Self::Path, Self::Run];
+    pub const ALL: [Self; 5] = [
+        Self::Verdict,
+        Self::Events,
+        Self::Path,
+        Self::Run,
+        Self::Whatif,
+    ];
 
     /// Name and version, as documents have them in `schema`.
     pub const fn name(self) -> &'static str {
@@ -38,6 +47,7 @@ impl Kind {
             Self::Events => event::SCHEMA,
             Self::Path => path::SCHEMA,
             Self::Run => RUN,
+            Self::Whatif => foretold::SCHEMA,
         }
     }
 
@@ -48,6 +58,7 @@ impl Kind {
             Self::Events => of::<LiveEvent>(),
             Self::Path => of::<Path>(),
             Self::Run => of::<Run<'_>>(),
+            Self::Whatif => of::<Foretold>(),
         };
         named(schema, self.name())
     }

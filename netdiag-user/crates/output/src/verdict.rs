@@ -268,6 +268,9 @@ impl Page {
     fn fix(&self, finding: &Finding) -> String {
         let mut out = heading(&clean(&on_node(t!("Fix"), finding.node.as_deref())));
         out.push_str(&self.steps(&finding.fix));
+        if let Some(tried) = &finding.tried {
+            out.push_str(&wrap(&clean(&tried.told()), self.width, "    "));
+        }
         for other in &finding.other_fixes {
             out.push_str(&heading(&clean(&on_node(t!("Fix"), Some(&other.node)))));
             out.push_str(&self.steps(&other.fix));

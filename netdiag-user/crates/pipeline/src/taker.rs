@@ -168,7 +168,8 @@ fn named(table: &ruleset::Table, chain: &ruleset::Chain) -> Chain {
     }
 }
 
-pub(super) fn taker(filter: Filter<'_>, doubted: bool) -> Taker {
+/// Of a step's subject.
+pub fn taker(filter: Filter<'_>, doubted: bool) -> Taker {
     let chain = filter.holder();
     let numbered = |rule: &Rule| {
         let before = chain

@@ -4,7 +4,7 @@ use netdiag_common::flow::FlowKey;
 use netdiag_forwarding::{
     Prepared,
     packet::Packet,
-    way::{Does, Filter, Station, Step, Subject},
+    way::{Does, Filter, Station, Step, Subject, Walk},
 };
 
 use crate::{
@@ -51,6 +51,21 @@ pub enum Then<T> {
 /// What is told of a step that stops it.
 type Tell<'t, T> = &'t dyn Fn(&Step<'_>) -> Option<T>;
 
+/// Where a conversation comes to, there and back.
+pub enum End<'w> {
+    /// As [`Then::Arrives`].
+    Arrives {
+        /// What is answered leaves by another link than the question came by: its other end may not know it there.
+        astray: bool,
+    },
+    Stops {
+        step: Box<Step<'w>>,
+        /// It is what is answered.
+        answer: bool,
+    },
+    Untold,
+}
+
 impl Facts<'_> {
     /// A conversation there and back; nothing where no rule refuses it as computed, or nobody knows where it began.
     pub fn let_through<T>(
@@ -59,14 +74,19 @@ impl Facts<'_> {
         largest: u32,
         tell: Tell<'_, T>,
     ) -> Option<Tried<T>> {
-        let question = Conversation {
-            answer: false,
-            ..Conversation::of(self, flow)
-        };
         let mut opened = Vec::new();
-        let of = (question, largest);
+        let of = (asking(self, flow), largest);
         let then = self.opening(self.prepared(), of, (&mut opened, tell))?;
         (!opened.is_empty()).then_some(Tried { opened, then })
+    }
+
+    /// Where it comes to in a world, where its packets are of that size at least; nothing where nobody knows where it began.
+    pub fn end_in<'w>(
+        &self,
+        prepared: &'w Prepared<'w>,
+        (flow, largest): (&FlowKey, u32),
+    ) -> Option<End<'w>> {
+        self.end_of(prepared, (asking(self, flow), largest))
     }
 
     fn opening<T>(
@@ -75,39 +95,90 @@ impl Facts<'_> {
         of: (Conversation, u32),
         (opened, tell): (&mut Vec<Opened>, Tell<'_, T>),
     ) -> Option<Then<T>> {
+        let (step, answer) = match self.end_of(prepared, of)? {
+            End::Stops { step, answer } => (step, answer),
+            End::Arrives { .. } => return Some(Then::Arrives),
+            End::Untold => return Some(Then::Untold),
+        };
+        let Some(filter) = refusing(&step) else {
+            return Some(tell(&step).map_or(Then::Untold, Then::Stops));
+        };
+        if opened.len() == MOST {
+            return Some(Then::Untold);
+        }
+        opened.push(Opened {
+            netns: step.netns,
+            by: taker(filter, false),
+            asks: filter.asks(),
+            packet: step.packet,
+            answer,
+        });
+        let prepared = prepared.letting(step.netns, filter, &step.packet);
+        self.opening(&prepared, of, (opened, tell))
+    }
+
+    fn end_of<'w>(&self, prepared: &'w Prepared<'w>, of: (Conversation, u32)) -> Option<End<'w>> {
         let (conversation, _) = of;
         let ways = conversation::expected(self, prepared, of)?;
-        let ends: Vec<&Step<'_>> = ways.all.iter().flat_map(conversation::ends).collect();
-        let refused = ends.iter().find_map(|step| Some((*step, refusing(step)?)));
-        if let Some((step, filter)) = refused {
-            if opened.len() == MOST {
-                return Some(Then::Untold);
-            }
-            opened.push(Opened {
-                netns: step.netns,
-                by: taker(filter, false),
-                asks: filter.asks(),
-                packet: step.packet,
+        let ends: Vec<&Step<'_>> = ways.all.iter().flat_map(ends).collect();
+        let refused = ends.iter().find(|step| refusing(step).is_some());
+        let stops = |step: &&&Step<'_>| matches!(step.does, Does::Refuses(_));
+        if let Some(step) = refused.or_else(|| ends.iter().find(stops)) {
+            return Some(End::Stops {
+                step: Box::new((*step).clone()),
                 answer: conversation.answer,
             });
-            let prepared = prepared.letting(step.netns, filter, &step.packet);
-            return self.opening(&prepared, of, (opened, tell));
-        }
-        let stops = |step: &&&Step<'_>| matches!(step.does, Does::Refuses(_));
-        if let Some(step) = ends.iter().find(stops) {
-            return Some(tell(step).map_or(Then::Untold, Then::Stops));
         }
         let untold = |step: &&Step<'_>| matches!(step.does, Does::Unknown(_));
         if ends.is_empty() || ways.lacks || ends.iter().any(untold) {
-            return Some(Then::Untold);
+            return Some(End::Untold);
         }
         match conversation.answer {
-            true => Some(Then::Arrives),
-            false => {
-                let back = (conversation.its_answer(), 0);
-                self.opening(prepared, back, (opened, tell))
+            true => Some(End::Arrives {
+                astray: is_astray(&ways.request, &ends),
+            }),
+            false => self.end_of(prepared, (conversation.its_answer(), 0)),
+        }
+    }
+}
+
+/// The last steps of all its branches; of copies those that get somewhere, if any does.
+fn ends<'a, 'w>(walk: &'a Walk<'w>) -> Vec<&'a Step<'w>> {
+    let of = |step: &'a Step<'w>| match &step.does {
+        Does::Copies(copies) => {
+            let all: Vec<_> = copies.iter().flat_map(ends).collect();
+            let gets = |step: &&Step<'_>| matches!(step.does, Does::Delivers | Does::Leaves { .. });
+            match all.iter().any(gets) {
+                true => all.into_iter().filter(|step| gets(step)).collect(),
+                false => all,
             }
         }
+        Does::Chooses(branches) => branches.iter().flat_map(|(_, it)| ends(it)).collect(),
+        Does::Refuses(_) | Does::Delivers | Does::Leaves { .. } | Does::Unknown(_) => vec![step],
+        _ => Vec::new(),
+    };
+    walk.steps.iter().flat_map(of).collect()
+}
+
+/// Whether what came in from elsewhere is answered by another link.
+fn is_astray(request: &Walk<'_>, ends: &[&Step<'_>]) -> bool {
+    let Some(first) = request.steps.first() else {
+        return false;
+    };
+    let Does::Comes { device: came } = first.does else {
+        return false;
+    };
+    let elsewhere = |step: &&&Step<'_>| match step.does {
+        Does::Leaves { device } => step.netns == first.netns && device != came,
+        _ => false,
+    };
+    ends.iter().any(|step| elsewhere(&step))
+}
+
+fn asking(facts: &Facts<'_>, flow: &FlowKey) -> Conversation {
+    Conversation {
+        answer: false,
+        ..Conversation::of(facts, flow)
     }
 }
 

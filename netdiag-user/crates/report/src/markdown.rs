@@ -74,6 +74,9 @@ fn finding(page: &Page<'_>, branch: &Branch, out: &mut String) {
     out.push_str(&t!("\n### {}{on}, {sure}\n", code(&it.cause)));
     ways(page, it, out);
     fix(t!("Fix"), it.node.as_deref(), &it.fix, out);
+    if let Some(tried) = &it.tried {
+        out.push_str(&format!("\n{}\n", sentence(&tried.told())));
+    }
     for other in &it.other_fixes {
         fix(t!("Fix"), Some(&other.node), &other.fix, out);
     }

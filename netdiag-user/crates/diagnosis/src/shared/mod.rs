@@ -4,6 +4,7 @@ pub mod conntrack;
 pub mod daemon;
 pub mod dead_end;
 pub mod dns;
+pub mod ending;
 pub mod filtered;
 pub mod followed;
 pub mod forwarding;

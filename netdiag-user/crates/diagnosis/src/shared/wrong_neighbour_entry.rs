@@ -270,15 +270,30 @@ fn commands(facts: &Facts<'_>, pattern: &DropGroup<'_>, holder: &Holder<'_>) -> 
             // Where the pod has no device that is up, the list alone tells which it is.
             let device = side.links.first().map(|(_, name)| name);
             let address = entry.map(|(address, _)| address);
-            let command = device.map(
-                |device| match address.or_else(|| next_hop(facts, pattern)) {
-                    Some(to) => shell!("ip neighbour del {} dev {}", to, device),
-                    None => shell!("ip neighbour flush dev {} nud permanent", device),
-                },
-            );
+            let to = address.or_else(|| next_hop(facts, pattern));
+            // Whoever made it permanent did not count on an answer: on a link of its own there is one end that it can name.
+            let routed = link(facts, side).filter(|link| link.master.is_none());
+            let owner = routed.and_then(|link| Some((link, mac(link.lladdr.as_deref()?))));
+            let command = device.map(|device| match (to, &owner) {
+                (Some(to), Some((_, own))) => shell!(
+                    "ip neighbour replace {} lladdr {} dev {} nud permanent",
+                    to,
+                    own,
+                    device
+                ),
+                (Some(to), None) => shell!("ip neighbour del {} dev {}", to, device),
+                (None, _) => shell!("ip neighbour flush dev {} nud permanent", device),
+            });
             let command = command.map(|command| node.inside(side.netns, command));
+            let summary = match (to, &owner) {
+                (Some(_), Some((link, _))) => t!(
+                    "name the link-layer address of {} in that entry of the pod {who}",
+                    link.name
+                ),
+                _ => t!("delete the wrong entry in the pod {who}"),
+            };
             let fix = Fix {
-                summary: t!("delete the wrong entry in the pod {who}"),
+                summary,
                 commands: vec![command.unwrap_or_else(|| show.clone())],
             };
             (show, fix)

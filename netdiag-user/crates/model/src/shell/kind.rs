@@ -147,6 +147,13 @@ const TABLE: &[Row] = &[
         otherwise: None,
     },
     Row {
+        programs: &["ipset"],
+        shows: &["list", "save", "test"],
+        watches: &[],
+        changes: &["add", "create", "del", "destroy", "flush", "swap"],
+        otherwise: None,
+    },
+    Row {
         programs: &["netdiag"],
         shows: &["explain"],
         watches: &["path"],

@@ -283,6 +283,10 @@ impl Screen<'_> {
             let left = paint(DIM, &t!("    and {left}: -o wide"));
             rows.push(Row::or(worth::FURTHER, left + "\n", further.concat()));
         }
+        if let Some(tried) = &root.tried {
+            let told = self.cut(&clean(&t!("    {}", tried.told())), self.width);
+            rows.push(Row::new(worth::FURTHER, paint(DIM, &told) + "\n"));
+        }
         rows
     }
 

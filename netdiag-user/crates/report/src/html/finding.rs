@@ -76,6 +76,9 @@ fn fixes(it: &Finding) -> Markup {
     html! {
         div.fix {
             (fix(it.node.as_deref(), &it.fix))
+            @if let Some(tried) = &it.tried {
+                p.muted { (shown(&tried.told())) }
+            }
             @for other in &it.other_fixes {
                 (fix(Some(&other.node), &other.fix))
             }

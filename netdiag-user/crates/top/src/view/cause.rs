@@ -136,6 +136,9 @@ fn fix(finding: &Finding, ink: &Ink, room: usize) -> Vec<Line> {
     lines.extend(fix.looks().flat_map(|it| command(it, ink, room)));
     lines.extend(titled(t!("then:")));
     lines.extend(fix.repairs().flat_map(|it| command(it, ink, room)));
+    if let Some(tried) = &finding.tried {
+        lines.extend(paragraph(&ink.text(&tried.told()), 2, Tone::Dim, room));
+    }
     if fix.left_out() > 0 {
         let text = t!(
             "{} commands left out: a name in them could make a shell take it for something else",

@@ -1,0 +1,172 @@
+//! A change foretold: commands carried out on what was read of the node, and what becomes of the conversations that were
+//! seen, there and back.
+use std::collections::{BTreeMap, BTreeSet};
+
+use netdiag_changes::{Refused, carry_out};
+use netdiag_common::flow::FlowKey;
+use netdiag_forwarding::Prepared;
+use netdiag_lang::{mark, t};
+
+use crate::{
+    model::{
+        flow,
+        foretold::{Changed, Fate, Foretold, SCHEMA},
+        text::counted,
+        verdict::NotChecked,
+        world::World,
+    },
+    pipeline::{
+        facts::{Facts, Loss},
+        tried::End,
+    },
+    shared::ending,
+};
+
+/// Conversations that are walked: all of a busy node's would take minutes.
+const MOST: usize = 4_096;
+/// Told by themselves, those that are alike as one.
+const TOLD: usize = 256;
+
+/// A command that was not carried out, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotDone {
+    pub command: String,
+    pub why: String,
+}
+
+pub fn whatif(facts: &Facts<'_>, commands: &[Vec<String>]) -> Result<Foretold, NotDone> {
+    let before = facts.prepared();
+    let mut world = before.world.clone();
+    for command in commands {
+        carried_out(facts, &mut world, command)?;
+    }
+    let after = Prepared::new(&world);
+    let asked = asked(facts);
+    let mut foretold = Foretold {
+        schema: SCHEMA.into(),
+        node: facts.node.name.clone(),
+        commands: commands.iter().map(|words| words.join(" ")).collect(),
+        die: 0,
+        live: 0,
+        unchanged: 0,
+        unknown: 0,
+        conversations: Vec::new(),
+        not_checked: Vec::new(),
+    };
+    let mut alike: BTreeMap<(u8, Changed), u64> = BTreeMap::new();
+    for flow in asked.iter().take(MOST) {
+        let one = told(flow, fate(facts, before, flow), fate(facts, &after, flow));
+        let kind = kind(&one);
+        *counter(&mut foretold, kind) += 1;
+        if kind == Kind::Unknown || one.now != one.then {
+            *alike.entry((kind as u8, one)).or_default() += 1;
+        }
+    }
+    if asked.len() > MOST {
+        foretold.not_checked.push(NotChecked::new(
+            counted((asked.len() - MOST) as u64, mark!("further conversation")),
+            t!("{MOST} are walked at most"),
+        ));
+    }
+    let told = alike.into_iter().map(|((_, one), conversations)| Changed {
+        conversations,
+        ..one
+    });
+    foretold.conversations = told.take(TOLD).collect();
+    Ok(foretold)
+}
+
+fn carried_out(facts: &Facts<'_>, world: &mut World, command: &[String]) -> Result<(), NotDone> {
+    let not_done = |why: String| NotDone {
+        command: command.join(" "),
+        why,
+    };
+    let in_one = facts.node.run_in(command);
+    let (netns, words) = in_one.ok_or_else(|| {
+        not_done(t!("it is run in a namespace that is none of this node's pods'").into())
+    })?;
+    if !world.stacks.contains_key(&netns) {
+        return Err(not_done(
+            t!("the state of that network namespace was not read").into(),
+        ));
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    carry_out(world, netns, &words).map_err(|refused| not_done(why(&refused)))
+}
+
+fn why(refused: &Refused) -> String {
+    match refused {
+        Refused::Word(word) => {
+            t!("'{word}' is not understood (`netdiag whatif --help` has what is)")
+        }
+        Refused::Ends => t!("something is missing at its end").into(),
+        Refused::NotRead => t!("what it changes was not read, or not whole").into(),
+        Refused::NotModelled => {
+            t!("what it changes is no part of what ways are computed from").into()
+        }
+        Refused::Nothing => t!("there is nothing of that name").into(),
+        Refused::Exists => t!("it is there already").into(),
+        Refused::NoWay => t!("no link that is up leads there").into(),
+    }
+}
+
+/// Those that were seen, or lost before they were, each by what was asked.
+fn asked(facts: &Facts<'_>) -> BTreeSet<FlowKey> {
+    let lost = facts.losses.iter().filter(|loss| !loss.harmless);
+    let flows = facts.journeys().keys().chain(lost.map(Loss::flow));
+    // What is no packet of IP's has no protocol.
+    let asks = flows.filter(|flow| flow.protocol > 0 && !facts.direction().is_answer(flow));
+    let first = asks.map(|flow| facts.legs().origin(flow).map_or(*flow, |(first, _)| first));
+    first.collect()
+}
+
+fn fate(facts: &Facts<'_>, prepared: &Prepared<'_>, flow: &FlowKey) -> Fate {
+    match facts.end_in(prepared, (flow, 0)) {
+        Some(End::Arrives { .. }) => Fate::GetsThrough,
+        Some(End::Stops { step, .. }) => Fate::Ends {
+            at: ending::said(facts, &step),
+        },
+        Some(End::Untold) | None => Fate::Unknown,
+    }
+}
+
+fn told(flow: &FlowKey, now: Fate, then: Fate) -> Changed {
+    let (source, _) = flow::ends(flow);
+    let (_, destination) = flow::endpoints(flow);
+    Changed {
+        protocol: flow::protocol(flow.protocol),
+        source: source.to_string(),
+        destination,
+        conversations: 1,
+        now,
+        then,
+    }
+}
+
+/// In the order in which they are told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Dies,
+    Lives,
+    Same,
+    Unknown,
+}
+
+fn kind(of: &Changed) -> Kind {
+    match (&of.now, &of.then) {
+        (Fate::Unknown, _) | (_, Fate::Unknown) => Kind::Unknown,
+        (Fate::GetsThrough, Fate::Ends { .. }) => Kind::Dies,
+        (Fate::Ends { .. }, Fate::GetsThrough) => Kind::Lives,
+        // Or it ends elsewhere.
+        _ => Kind::Same,
+    }
+}
+
+fn counter(foretold: &mut Foretold, kind: Kind) -> &mut u64 {
+    match kind {
+        Kind::Dies => &mut foretold.die,
+        Kind::Lives => &mut foretold.live,
+        Kind::Same => &mut foretold.unchanged,
+        Kind::Unknown => &mut foretold.unknown,
+    }
+}
