@@ -54,11 +54,11 @@ fn of(facts: &Facts<'_>, finding: &Finding) -> Option<Tried> {
         };
         let before = match before {
             End::Stops { step, .. } => Some(step),
-            End::Arrives { astray: true } => None,
+            End::Arrives { astray: true, .. } => None,
             End::Arrives { .. } | End::Untold => continue,
         };
         match after {
-            End::Arrives { astray } if before.is_some() || !astray => tried.get_through += 1,
+            End::Arrives { astray, .. } if before.is_some() || !astray => tried.get_through += 1,
             End::Arrives { .. } | End::Untold => continue,
             // Who would answer for an address that nobody asked for yet is not always known.
             End::Stops { step, .. } if step.station == Station::Neighbour => continue,

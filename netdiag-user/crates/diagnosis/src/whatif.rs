@@ -55,7 +55,12 @@ pub fn whatif(facts: &Facts<'_>, commands: &[Vec<String>]) -> Result<Foretold, N
     };
     let mut alike: BTreeMap<(u8, Changed), u64> = BTreeMap::new();
     for flow in asked.iter().take(MOST) {
-        let one = told(flow, fate(facts, before, flow), fate(facts, &after, flow));
+        let [now, then] = [before, &after].map(|world| facts.end_in(world, (flow, 0)));
+        let one = told(
+            flow,
+            fate(facts, now.as_ref()),
+            then_as(facts, (&now, &then)),
+        );
         let kind = kind(&one);
         *counter(&mut foretold, kind) += 1;
         if kind == Kind::Unknown || one.now != one.then {
@@ -120,13 +125,25 @@ fn asked(facts: &Facts<'_>) -> BTreeSet<FlowKey> {
     first.collect()
 }
 
-fn fate(facts: &Facts<'_>, prepared: &Prepared<'_>, flow: &FlowKey) -> Fate {
-    match facts.end_in(prepared, (flow, 0)) {
+fn fate(facts: &Facts<'_>, end: Option<&End<'_>>) -> Fate {
+    match end {
         Some(End::Arrives { .. }) => Fate::GetsThrough,
         Some(End::Stops { step, .. }) => Fate::Ends {
-            at: ending::said(facts, &step),
+            at: ending::said(facts, step),
         },
         Some(End::Untold) | None => Fate::Unknown,
+    }
+}
+
+/// Whether what leaves by other devices than it does now gets through there, nobody can tell.
+fn then_as(facts: &Facts<'_>, ends: (&Option<End<'_>>, &Option<End<'_>>)) -> Fate {
+    match ends {
+        (Some(End::Arrives { out: now, .. }), Some(End::Arrives { out: then, .. }))
+            if now != then && !then.is_empty() =>
+        {
+            Fate::Unknown
+        }
+        (_, then) => fate(facts, then.as_ref()),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What becomes of packets where each rule of netfilter's that refuses them lets them pass: a fix is tried on the computed
 //! way, before anybody is told of it.
+use std::collections::BTreeSet;
+
 use netdiag_common::flow::FlowKey;
 use netdiag_forwarding::{
     Prepared,
@@ -57,6 +59,9 @@ pub enum End<'w> {
     Arrives {
         /// What is answered leaves by another link than the question came by: its other end may not know it there.
         astray: bool,
+        /// The devices that lead it out of what was read, there and back: what becomes of it beyond them is known of those
+        /// alone that it was seen to leave by.
+        out: BTreeSet<(Netns, u32)>,
     },
     Stops {
         step: Box<Step<'w>>,
@@ -136,8 +141,20 @@ impl Facts<'_> {
         match conversation.answer {
             true => Some(End::Arrives {
                 astray: is_astray(&ways.request, &ends),
+                out: ways.all.iter().flat_map(sent).collect(),
             }),
-            false => self.end_of(prepared, (conversation.its_answer(), 0)),
+            false => {
+                let mut end = self.end_of(prepared, (conversation.its_answer(), 0));
+                // What stays here comes to the same, whatever way it takes.
+                let leaves = |step: &&Step<'_>| matches!(step.does, Does::Leaves { .. });
+                if let Some(End::Arrives { out, .. }) = &mut end {
+                    match ends.iter().any(leaves) {
+                        true => out.extend(ways.all.iter().flat_map(sent)),
+                        false => out.clear(),
+                    }
+                }
+                end
+            }
         }
     }
 }
@@ -156,6 +173,19 @@ fn ends<'a, 'w>(walk: &'a Walk<'w>) -> Vec<&'a Step<'w>> {
         Does::Chooses(branches) => branches.iter().flat_map(|(_, it)| ends(it)).collect(),
         Does::Refuses(_) | Does::Delivers | Does::Leaves { .. } | Does::Unknown(_) => vec![step],
         _ => Vec::new(),
+    };
+    walk.steps.iter().flat_map(of).collect()
+}
+
+/// The devices that it is sent by.
+fn sent(walk: &Walk<'_>) -> BTreeSet<(Netns, u32)> {
+    let of = |step: &Step<'_>| match &step.does {
+        Does::Sends { device, .. } | Does::Leaves { device } => {
+            BTreeSet::from([(step.netns, *device)])
+        }
+        Does::Copies(copies) => copies.iter().flat_map(sent).collect(),
+        Does::Chooses(branches) => branches.iter().flat_map(|(_, it)| sent(it)).collect(),
+        _ => BTreeSet::new(),
     };
     walk.steps.iter().flat_map(of).collect()
 }
