@@ -57,7 +57,7 @@ fn state(word: &str) -> Result<PortState, Refused> {
 pub fn fdb(stack: &mut Stack, verb: Verb, mut words: Words<'_>) -> Done {
     let mac = words.mac()?;
     let (mut device, mut of_bridge, mut vlan, mut remote) = (None, false, None, None);
-    let mut is_static = true;
+    let mut kind = None;
     while let Some(word) = words.more() {
         match word {
             "dev" => device = Some(index(stack, words.next()?)?),
@@ -65,8 +65,7 @@ pub fn fdb(stack: &mut Stack, verb: Verb, mut words: Words<'_>) -> Done {
             "self" => of_bridge = false,
             "vlan" => vlan = Some(words.value()?),
             "dst" => remote = Some(words.address()?),
-            "static" | "permanent" => {}
-            "dynamic" => is_static = false,
+            "static" | "permanent" | "local" | "dynamic" => kind = Some(word),
             other => return Err(unknown(other)),
         }
     }
@@ -77,6 +76,8 @@ pub fn fdb(stack: &mut Stack, verb: Verb, mut words: Words<'_>) -> Done {
         (true, bridge) => bridge,
         (false, _) => None,
     };
+    // What nothing else is said of is the bridge's own.
+    let local = of_bridge && matches!(kind, None | Some("permanent" | "local"));
     let made = FdbEntry {
         device,
         master,
@@ -86,8 +87,8 @@ pub fn fdb(stack: &mut Stack, verb: Verb, mut words: Words<'_>) -> Done {
         remote_port: None,
         remote_vni: None,
         remote_link: None,
-        local: false,
-        is_static,
+        local,
+        is_static: !local && kind != Some("dynamic"),
         sticky: false,
     };
     let all = whole(&mut stack.fdb)?;

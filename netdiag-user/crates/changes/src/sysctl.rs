@@ -72,7 +72,10 @@ fn set4(stack: &mut Stack, (device, key): (&str, &str), value: &str) -> Done {
     // What `all` writes to every device.
     if (device, key) == ("all", "forwarding") {
         let all = &mut whole(&mut stack.settings)?.all4;
-        // (`inet_forward_change`)
+        // What stays as it is changes nothing, whatever devices have (`devinet_sysctl_forward`).
+        if all.forwarding == conf.forwarding {
+            return Ok(());
+        }
         all.accept_redirects = !conf.forwarding;
         all.forwarding = conf.forwarding;
         let devices = whole(&mut stack.devices)?.values_mut();
@@ -132,9 +135,8 @@ fn switch4<'a>(conf: &'a mut Conf4, key: &str) -> Option<&'a mut bool> {
 fn set6(stack: &mut Stack, (device, key): (&str, &str), value: &str) -> Done {
     let mut conf = Conf6::default();
     key6(&mut conf, key, value)?;
-    let to_all = matches!(key, "forwarding" | "disable_ipv6" | "proxy_ndp");
     match device {
-        "all" if to_all => {
+        "all" if key == "forwarding" => {
             key6(&mut whole(&mut stack.settings)?.all6, key, value)?;
             let devices = whole(&mut stack.devices)?.values_mut();
             let mut confs = devices.filter_map(|device| device.conf6.as_mut());
@@ -180,7 +182,6 @@ fn key6(conf: &mut Conf6, key: &str, value: &str) -> Done {
 
 fn switch6<'a>(conf: &'a mut Conf6, key: &str) -> Option<&'a mut bool> {
     Some(match key {
-        "disable_ipv6" => &mut conf.disable,
         "forwarding" => &mut conf.forwarding,
         "force_forwarding" => &mut conf.force_forwarding,
         "proxy_ndp" => &mut conf.proxy_ndp,

@@ -1,7 +1,5 @@
 //! Fixes tried before anybody is told of them: a finding's commands carried out on what was read of the node, and its
 //! conversations walked there and back in that.
-use std::collections::BTreeMap;
-
 use netdiag_common::flow::FlowKey;
 use netdiag_forwarding::{
     Prepared,
@@ -16,7 +14,7 @@ use crate::{
         world::{World, ruleset::Rule},
     },
     pipeline::{facts::Facts, tried::End},
-    shared::ending,
+    shared::{asked::asked, ending},
 };
 
 /// Findings whose fixes are tried, the first ones: each is a world of its own.
@@ -34,28 +32,23 @@ pub fn tell(facts: &Facts<'_>, findings: &mut [Finding]) {
 }
 
 fn of(facts: &Facts<'_>, finding: &Finding) -> Option<Tried> {
-    let conversations = conversations(facts, finding);
+    let wanted = |flow: &FlowKey| finding.scope.has_key(flow);
+    let conversations = asked(facts, wanted, CONVERSATIONS);
     if conversations.is_empty() {
         return None;
     }
     let changed = changed(facts, finding)?;
     let prepared = Prepared::new(&changed);
-    let ends = |(flow, of): (&FlowKey, &Asked)| {
-        let of = (flow, of.largest);
-        Some((
-            facts.end_in(facts.prepared(), of)?,
-            facts.end_in(&prepared, of)?,
-        ))
-    };
     let (mut tried, mut same) = (Tried::default(), None);
     for (flow, asked) in &conversations {
-        let Some((before, after)) = ends((flow, asked)) else {
-            continue;
+        let of = (flow, asked.largest);
+        let before = match facts.end_in(facts.prepared(), of) {
+            Some(End::Stops { step, .. }) => Some(step),
+            Some(End::Arrives { astray: true, .. }) => None,
+            _ => continue,
         };
-        let before = match before {
-            End::Stops { step, .. } => Some(step),
-            End::Arrives { astray: true, .. } => None,
-            End::Arrives { .. } | End::Untold => continue,
+        let Some(after) = facts.end_in(&prepared, of) else {
+            continue;
         };
         match after {
             End::Arrives { astray, .. } if before.is_some() || !astray => tried.get_through += 1,
@@ -101,32 +94,6 @@ fn changed(facts: &Facts<'_>, finding: &Finding) -> Option<World> {
         netdiag_changes::carry_out(&mut world, netns, &words).ok()?;
     }
     Some(world)
-}
-
-/// Of a conversation.
-#[derive(Default)]
-struct Asked {
-    /// Bytes of its largest lost packet.
-    largest: u32,
-    /// It was seen where it is sent.
-    seen: bool,
-}
-
-/// Those that it explains, each by what was asked.
-fn conversations(facts: &Facts<'_>, finding: &Finding) -> BTreeMap<FlowKey, Asked> {
-    let seen = facts.journeys().keys().map(|flow| (*flow, None));
-    let lost = facts.losses.iter().filter(|loss| !loss.harmless);
-    let lost = lost.map(|loss| (*loss.flow(), Some(loss.dropped.largest)));
-    let mut all: BTreeMap<FlowKey, Asked> = BTreeMap::new();
-    for (flow, largest) in lost.chain(seen) {
-        let asks = finding.scope.has_key(&flow) && !facts.direction().is_answer(&flow);
-        if asks && (all.len() < CONVERSATIONS || all.contains_key(&flow)) {
-            let known = all.entry(flow).or_default();
-            known.seen |= largest.is_none();
-            known.largest = known.largest.max(largest.unwrap_or(0));
-        }
-    }
-    all
 }
 
 /// Whether both are where the same says no.

@@ -1,6 +1,6 @@
 //! A change foretold: commands carried out on what was read of the node, and what becomes of the conversations that were
 //! seen, there and back.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use netdiag_changes::{Refused, carry_out};
 use netdiag_common::flow::FlowKey;
@@ -10,16 +10,13 @@ use netdiag_lang::{mark, t};
 use crate::{
     model::{
         flow,
-        foretold::{Changed, Fate, Foretold, SCHEMA},
+        foretold::{Changed, Fate, Foretold, Kind, SCHEMA},
         text::counted,
         verdict::NotChecked,
         world::World,
     },
-    pipeline::{
-        facts::{Facts, Loss},
-        tried::End,
-    },
-    shared::ending,
+    pipeline::{facts::Facts, tried::End},
+    shared::{asked::asked, ending},
 };
 
 /// Conversations that are walked: all of a busy node's would take minutes.
@@ -41,7 +38,7 @@ pub fn whatif(facts: &Facts<'_>, commands: &[Vec<String>]) -> Result<Foretold, N
         carried_out(facts, &mut world, command)?;
     }
     let after = Prepared::new(&world);
-    let asked = asked(facts);
+    let asked = asked(facts, |_| true, usize::MAX);
     let mut foretold = Foretold {
         schema: SCHEMA.into(),
         node: facts.node.name.clone(),
@@ -53,18 +50,19 @@ pub fn whatif(facts: &Facts<'_>, commands: &[Vec<String>]) -> Result<Foretold, N
         conversations: Vec::new(),
         not_checked: Vec::new(),
     };
-    let mut alike: BTreeMap<(u8, Changed), u64> = BTreeMap::new();
-    for flow in asked.iter().take(MOST) {
-        let [now, then] = [before, &after].map(|world| facts.end_in(world, (flow, 0)));
+    let mut alike: BTreeMap<(Kind, Changed), u64> = BTreeMap::new();
+    for (flow, asked) in asked.iter().take(MOST) {
+        let of = (flow, asked.largest);
+        let [now, then] = [before, &after].map(|world| facts.end_in(world, of));
         let one = told(
             flow,
             fate(facts, now.as_ref()),
             then_as(facts, (&now, &then)),
         );
-        let kind = kind(&one);
+        let kind = one.kind();
         *counter(&mut foretold, kind) += 1;
         if kind == Kind::Unknown || one.now != one.then {
-            *alike.entry((kind as u8, one)).or_default() += 1;
+            *alike.entry((kind, one)).or_default() += 1;
         }
     }
     if asked.len() > MOST {
@@ -115,16 +113,6 @@ fn why(refused: &Refused) -> String {
     }
 }
 
-/// Those that were seen, or lost before they were, each by what was asked.
-fn asked(facts: &Facts<'_>) -> BTreeSet<FlowKey> {
-    let lost = facts.losses.iter().filter(|loss| !loss.harmless);
-    let flows = facts.journeys().keys().chain(lost.map(Loss::flow));
-    // What is no packet of IP's has no protocol.
-    let asks = flows.filter(|flow| flow.protocol > 0 && !facts.direction().is_answer(flow));
-    let first = asks.map(|flow| facts.legs().origin(flow).map_or(*flow, |(first, _)| first));
-    first.collect()
-}
-
 fn fate(facts: &Facts<'_>, end: Option<&End<'_>>) -> Fate {
     match end {
         Some(End::Arrives { .. }) => Fate::GetsThrough,
@@ -157,25 +145,6 @@ fn told(flow: &FlowKey, now: Fate, then: Fate) -> Changed {
         conversations: 1,
         now,
         then,
-    }
-}
-
-/// In the order in which they are told.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Dies,
-    Lives,
-    Same,
-    Unknown,
-}
-
-fn kind(of: &Changed) -> Kind {
-    match (&of.now, &of.then) {
-        (Fate::Unknown, _) | (_, Fate::Unknown) => Kind::Unknown,
-        (Fate::GetsThrough, Fate::Ends { .. }) => Kind::Dies,
-        (Fate::Ends { .. }, Fate::GetsThrough) => Kind::Lives,
-        // Or it ends elsewhere.
-        _ => Kind::Same,
     }
 }
 

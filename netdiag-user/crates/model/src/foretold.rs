@@ -41,6 +41,27 @@ pub struct Changed {
     pub then: Fate,
 }
 
+/// What a change does to some, in the order in which it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Dies,
+    Lives,
+    /// Or it ends elsewhere.
+    Same,
+    Unknown,
+}
+
+impl Changed {
+    pub fn kind(&self) -> Kind {
+        match (&self.now, &self.then) {
+            (Fate::Unknown, _) | (_, Fate::Unknown) => Kind::Unknown,
+            (Fate::GetsThrough, Fate::Ends { .. }) => Kind::Dies,
+            (Fate::Ends { .. }, Fate::GetsThrough) => Kind::Lives,
+            _ => Kind::Same,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "outcome")]
 pub enum Fate {

@@ -337,7 +337,10 @@ impl Node {
         let sides = self.sides();
         let mut named = sides.filter_map(|side| Some((side.netns, side.path.as_deref()?)));
         let entered = named.find_map(|(netns, path)| {
-            Some((netns, argv.strip_prefix(entering(path).argv().as_slice())?))
+            let prefix = entering(path).argv();
+            // A name that no command may have in it has none, which every command would begin with.
+            let command = argv.strip_prefix(prefix.as_slice());
+            command.filter(|_| !prefix.is_empty()).map(|it| (netns, it))
         });
         let elsewhere = argv.first().is_none_or(|program| program == "nsenter")
             || argv.get(1).is_some_and(|object| object == "netns");
@@ -401,6 +404,37 @@ mod tests {
         }
         let refused = shell!("ss -l").under(&entering("/run/netns/-n"));
         assert!(refused.is_refused(), "an option");
+    }
+
+    #[test]
+    fn a_command_is_run_where_it_says() {
+        let side = |netns, path: &str| PodSide {
+            netns,
+            path: Some(path.into()),
+            ..PodSide::default()
+        };
+        let node = Node {
+            netns: 1,
+            pod_sides: vec![
+                // No command leads into it, and none is run there.
+                side(2, "/run/netns/-n"),
+                side(3, "/run/netns/cni-3"),
+                side(4, "/proc/42/ns/net"),
+            ],
+            ..Node::default()
+        };
+        for (line, run) in [
+            ("ip route", Some((1, "ip route"))),
+            ("ip netns exec cni-3 ip route", Some((3, "ip route"))),
+            ("nsenter -t 42 -n ip route", Some((4, "ip route"))),
+            ("ip netns exec cni-9 ip route", None),
+            ("nsenter -t 43 -n ip route", None),
+        ] {
+            let argv: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let is = node.run_in(&argv).map(|(netns, it)| (netns, it.join(" ")));
+            let is = is.as_ref().map(|(netns, it)| (*netns, it.as_str()));
+            assert_eq!(is, run, "{line}");
+        }
     }
 
     fn route(destination: &str, table: u32, mtu: u32) -> Route {

@@ -3,7 +3,7 @@ use netdiag_lang::{mark, retold, t};
 
 use super::style::{BOLD, DIM, GREEN, RED, YELLOW, clean, paint, wrap};
 use crate::model::{
-    foretold::{Changed, Fate, Foretold},
+    foretold::{Changed, Fate, Foretold, Kind},
     text::counted,
 };
 
@@ -18,26 +18,37 @@ pub fn render(foretold: &Foretold, width: usize, all: bool) -> String {
         .map(|it| format!("  {}\n", clean(it)));
     let mut out = commands.collect::<String>();
     let parts = [
-        (foretold.die, RED, t!("would not get through any more")),
         (
+            Kind::Dies,
+            foretold.die,
+            RED,
+            t!("would not get through any more"),
+        ),
+        (
+            Kind::Lives,
             foretold.live,
             GREEN,
             t!("would get through, and do not now"),
         ),
-        (foretold.unchanged, DIM, t!("stay as they are")),
-        (foretold.unknown, YELLOW, t!("cannot be told")),
+        (Kind::Same, foretold.unchanged, DIM, t!("stay as they are")),
+        (
+            Kind::Unknown,
+            foretold.unknown,
+            YELLOW,
+            t!("cannot be told"),
+        ),
     ];
-    for (n, (number, style, what)) in parts.into_iter().enumerate() {
+    for (kind, number, style, what) in parts {
         if number == 0 {
             continue;
         }
         let head = t!("{}: {what}", counted(number, mark!("conversation")));
         out.push_str(&format!("{}\n", paint(style, &head)));
-        let kind = foretold.conversations.iter().filter(|one| kind(one) == n);
-        let kind: Vec<&Changed> = kind.collect();
-        let lines = kind.iter().take(most);
+        let all = foretold.conversations.iter();
+        let all: Vec<&Changed> = all.filter(|one| one.kind() == kind).collect();
+        let lines = all.iter().take(most);
         out.extend(lines.map(|one| wrap(&clean(&line(one)), width, "    ")));
-        let more = kind.len().saturating_sub(most);
+        let more = all.len().saturating_sub(most);
         if more > 0 {
             out.push_str(&paint(
                 DIM,
@@ -53,15 +64,6 @@ pub fn render(foretold: &Foretold, width: usize, all: bool) -> String {
         "{}\n{out}",
         paint(BOLD, &t!("{}, with", clean(&foretold.node)))
     )
-}
-
-fn kind(one: &Changed) -> usize {
-    match (&one.now, &one.then) {
-        (Fate::Unknown, _) | (_, Fate::Unknown) => 3,
-        (Fate::GetsThrough, _) => 0,
-        (_, Fate::GetsThrough) => 1,
-        _ => 2,
-    }
 }
 
 fn line(one: &Changed) -> String {

@@ -7,12 +7,15 @@ use netdiag_model::{
     world::{
         Stack,
         address::{Address, Flags, Scope},
-        device::Device,
-        route::{Hop, Kind, Metrics, Preference, Route},
+        device::{self, Device},
+        route::{Kind, Route},
     },
 };
 
-use super::Verb;
+use super::{
+    Verb,
+    route::{is_of_kernel, of_kernel},
+};
 use crate::{
     Done, Refused, Words,
     device::{by_index, index, whole},
@@ -22,10 +25,6 @@ use crate::{
 /// `IFA_F_PERMANENT`, `IFA_F_NODAD`
 const PERMANENT: u32 = 0x80;
 const NO_DAD: u32 = 0x02;
-/// `RTPROT_KERNEL`
-pub(super) const KERNEL: u8 = 2;
-/// `IP6_RT_PRIO_ADDRCONF`
-pub(super) const METRIC6: u32 = 256;
 
 pub fn change(stack: &mut Stack, verb: Verb, mut words: Words<'_>) -> Done {
     let own: Prefix = words.value()?;
@@ -93,7 +92,7 @@ fn forget(stack: &mut Stack, gone: &Address) -> Done {
     let on = |route: &Route| route.hops.iter().any(|hop| hop.device == gone.device);
     let network = network(gone);
     routes.retain(|route| {
-        let made = route.protocol == KERNEL && on(route);
+        let made = is_of_kernel(route) && on(route);
         let own = route.to == Prefix::host(gone.own.address) && route.table == LOCAL;
         let connected = route.table != LOCAL && route.to == network;
         let broadcast = route.kind == Kind::Broadcast && route.prefsrc == Some(gone.own.address);
@@ -146,7 +145,7 @@ pub(crate) fn connected(stack: &mut Stack, address: &Address) -> Done {
     let device = by_index(stack, address.device)?.clone();
     let table = match device.master.map(|master| by_index(stack, master)) {
         Some(Ok(Device {
-            kind: netdiag_model::world::device::Kind::Vrf { table },
+            kind: device::Kind::Vrf { table },
             ..
         })) => Some(*table),
         _ => None,
@@ -162,34 +161,8 @@ pub(crate) fn connected(stack: &mut Stack, address: &Address) -> Done {
     let routes = whole(&mut stack.routes)?;
     let ipv4 = address.own.address.is_ipv4();
     let made = |kind, to: Prefix, within| Route {
-        kind,
-        table: table.unwrap_or(within),
-        to,
-        from: None,
-        tos: 0,
-        priority: match (ipv4, kind) {
-            (false, Kind::Unicast) => METRIC6,
-            _ => 0,
-        },
-        scope: match (ipv4, kind) {
-            (false, _) => Scope::UNIVERSE,
-            (true, Kind::Local) => Scope::HOST,
-            (true, _) => Scope::LINK,
-        },
-        protocol: KERNEL,
         prefsrc: ipv4.then_some(source),
-        metrics: Metrics::default(),
-        hops: vec![Hop {
-            device: device.index,
-            gateway: None,
-            weight: 1,
-            dead: false,
-            linkdown: !device.running,
-            onlink: false,
-            encap: false,
-        }],
-        nexthop: None,
-        ipv6_preference: Preference::default(),
+        ..of_kernel(kind, table.unwrap_or(within), to, &device)
     };
     let mut add = |route: Route| {
         if !routes.contains(&route) {
@@ -218,16 +191,10 @@ pub(crate) fn connected(stack: &mut Stack, address: &Address) -> Done {
     let of_its_own = network != Prefix::host(address.own.address);
     let first = !address.flags.has(Flags::SECONDARY);
     if of_its_own && first && !address.flags.has(Flags::NO_PREFIX_ROUTE) {
-        let kind = if device.flags.loopback {
-            Kind::Local
-        } else {
-            Kind::Unicast
-        };
-        add(made(
-            kind,
-            network,
-            if device.flags.loopback { LOCAL } else { MAIN },
-        ));
+        add(match device.flags.loopback {
+            true => made(Kind::Local, network, LOCAL),
+            false => made(Kind::Unicast, network, MAIN),
+        });
     }
     Ok(())
 }

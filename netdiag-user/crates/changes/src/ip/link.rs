@@ -6,16 +6,13 @@ use netdiag_model::{
     node::LOCAL,
     world::{
         End, Netns, Stack, World,
-        address::{Address, Scope},
+        address::Address,
         device::{Device, Kind, PortState},
-        route::{Hop, Kind as RouteKind, Metrics, Preference, Route},
+        route::{Kind as RouteKind, Route},
     },
 };
 
-use super::{
-    Verb,
-    address::{KERNEL, METRIC6, connected},
-};
+use super::{Verb, address::connected, route::of_kernel};
 use crate::{
     Done, Refused, Words,
     device::{by_index, index, whole},
@@ -130,8 +127,8 @@ fn carries(stack: &mut Stack, index: u32) -> Done {
     (device.running, device.lower_up) = (true, true);
     let master = device.master;
     let ipv6 = device.conf6.is_some_and(|conf| !conf.disable);
+    let groups = groups(device);
     let routes = whole(&mut stack.routes)?;
-    let groups = groups(index);
     if ipv6 && !routes.contains(&groups) {
         routes.push(groups);
     }
@@ -155,31 +152,10 @@ fn carries(stack: &mut Stack, index: u32) -> Done {
 }
 
 /// The route of IPv6's groups that a link has as soon as it has a signal (`addrconf_add_mroute`).
-fn groups(device: u32) -> Route {
-    Route {
-        kind: RouteKind::Multicast,
-        table: LOCAL,
-        to: Prefix {
-            address: Ipv6Addr::from_bits(0xff << 120).into(),
-            length: 8,
-        },
-        from: None,
-        tos: 0,
-        priority: METRIC6,
-        scope: Scope::UNIVERSE,
-        protocol: KERNEL,
-        prefsrc: None,
-        metrics: Metrics::default(),
-        hops: vec![Hop {
-            device,
-            gateway: None,
-            weight: 1,
-            dead: false,
-            linkdown: false,
-            onlink: false,
-            encap: false,
-        }],
-        nexthop: None,
-        ipv6_preference: Preference::default(),
-    }
+fn groups(device: &Device) -> Route {
+    let to = Prefix {
+        address: Ipv6Addr::from_bits(0xff << 120).into(),
+        length: 8,
+    };
+    of_kernel(RouteKind::Multicast, LOCAL, to, device)
 }

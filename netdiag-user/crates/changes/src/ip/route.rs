@@ -7,6 +7,7 @@ use netdiag_model::{
     world::{
         Stack,
         address::Scope,
+        device::Device,
         route::{Hop, Kind, Metrics, Preference, Route},
     },
 };
@@ -18,6 +19,8 @@ use crate::{
     words::{number, prefix, unknown},
 };
 
+/// `RTPROT_KERNEL`
+const KERNEL: u8 = 2;
 /// `RTPROT_BOOT`: what iproute2 says where nobody says anything.
 const BOOT: u8 = 3;
 /// `IP6_RT_PRIO_USER`
@@ -157,7 +160,7 @@ fn everything(address: IpAddr) -> Prefix {
 
 fn protocol(word: &str) -> Result<u8, Refused> {
     match word {
-        "kernel" => Ok(2),
+        "kernel" => Ok(KERNEL),
         "boot" => Ok(BOOT),
         "static" => Ok(4),
         other => other.parse().map_err(|_| unknown(other)),
@@ -242,15 +245,58 @@ impl Asked {
             return Err(Refused::NoWay);
         }
         Ok(Hop {
-            device,
             gateway: self.gateway,
-            weight: 1,
-            dead: false,
-            linkdown: !link.running,
             onlink: self.onlink,
-            encap: false,
+            ..by(link)
         })
     }
+}
+
+/// By a device alone.
+fn by(device: &Device) -> Hop {
+    Hop {
+        device: device.index,
+        gateway: None,
+        weight: 1,
+        dead: false,
+        linkdown: !device.running,
+        onlink: false,
+        encap: false,
+    }
+}
+
+/// One that the kernel makes by itself, of a device and its addresses.
+pub(super) fn of_kernel(kind: Kind, table: u32, to: Prefix, device: &Device) -> Route {
+    /// `IP6_RT_PRIO_ADDRCONF`
+    const METRIC6: u32 = 256;
+    let ipv4 = to.address.is_ipv4();
+    Route {
+        kind,
+        table,
+        to,
+        from: None,
+        tos: 0,
+        priority: match (ipv4, kind) {
+            (false, Kind::Unicast | Kind::Multicast) => METRIC6,
+            _ => 0,
+        },
+        scope: match (ipv4, kind) {
+            (false, _) => Scope::UNIVERSE,
+            (true, Kind::Local) => Scope::HOST,
+            (true, _) => Scope::LINK,
+        },
+        protocol: KERNEL,
+        prefsrc: None,
+        metrics: Metrics::default(),
+        hops: vec![by(device)],
+        nexthop: None,
+        ipv6_preference: Preference::default(),
+    }
+}
+
+/// Whether that made it.
+pub(super) fn is_of_kernel(route: &Route) -> bool {
+    route.protocol == KERNEL
 }
 
 /// The device by which a next hop is on the link; of a link-local address, the one that was said.

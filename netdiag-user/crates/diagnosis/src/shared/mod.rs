@@ -1,4 +1,5 @@
 //! What several causes ask of the facts: each question is answered in one place.
+pub mod asked;
 pub mod astray;
 pub mod conntrack;
 pub mod daemon;

@@ -1,5 +1,10 @@
 //! Commands carried out by the kernel, and by netdiag on what was read before: both come to the same.
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use nix::sched::{CloneFlags, unshare};
 
@@ -9,6 +14,7 @@ use crate::{
     model::world::{
         End, Known, World,
         device::Kind,
+        neighbour::{Neighbour, State},
         ruleset::{Expression, Ruleset},
     },
     sys::program::Program,
@@ -67,6 +73,8 @@ const COMMANDS: &[&str] = &[
     "ip neighbour flush dev p0 nud permanent",
     "ip neighbour del proxy 192.0.2.77 dev p0",
     "bridge fdb add 02:00:00:00:00:11 dev q0 master static",
+    "bridge fdb add 02:00:00:00:00:14 dev q0 master",
+    "bridge fdb add 02:00:00:00:00:15 dev q0 master dynamic",
     "bridge fdb append 02:00:00:00:00:12 dev over dst 192.0.2.44",
     "bridge fdb append 02:00:00:00:00:12 dev over dst 192.0.2.45",
     "bridge fdb replace 02:00:00:00:00:13 dev over dst 192.0.2.46",
@@ -81,10 +89,16 @@ const COMMANDS: &[&str] = &[
     "ip link set dev q1 address 02:00:00:00:00:77",
     "sysctl -w net.ipv4.ip_forward=1",
     "sysctl -w net.ipv4.conf.p0.forwarding=0",
+    "sysctl -w net.ipv4.ip_forward=1",
+    "sysctl -w net.ipv6.conf.all.proxy_ndp=1",
+    "sysctl -w net.ipv6.conf.p0.proxy_ndp=1",
     "sysctl -w net.ipv4.conf.all.rp_filter=2 net.ipv4.conf.p0.rp_filter=1",
     "sysctl -w net.ipv4.conf.p0.arp_ignore=1",
     "sysctl -w net.ipv6.conf.all.forwarding=1",
+    "sysctl -w net.ipv6.conf.p0.forwarding=0",
+    "sysctl -w net.ipv6.conf.all.forwarding=1",
     "sysctl -w net.ipv6.conf.p0.hop_limit=3",
+    "sysctl -w net.ipv4.ip_forward=0",
     "sysctl -w net.ipv4.ip_default_ttl=9",
     "sysctl -w net.ipv4.ip_nonlocal_bind=1",
     "nft add table inet t",
@@ -127,11 +141,15 @@ fn parts(stack: &Stack) -> BTreeMap<&'static str, String> {
         lines.join("\n")
     }
     let rules = stack.ruleset.whole().expect("they are read whole");
+    // The others come and go with what the kernel itself sends.
+    let permanent = |entry: &&Neighbour| entry.state == State::Permanent;
+    let neighbours = stack.neighbours.whole().expect("they are read whole");
+    let neighbours = neighbours.iter().filter(permanent).cloned().collect();
     BTreeMap::from([
         ("addresses", sorted(&stack.addresses)),
         ("routes", sorted(&stack.routes)),
         ("rules", format!("{:#?}", stack.rules)),
-        ("neighbours", sorted(&stack.neighbours)),
+        ("neighbours", sorted(&Known::Is(neighbours))),
         ("proxied", sorted(&stack.proxied)),
         ("fdb", sorted(&stack.fdb)),
         ("devices", format!("{:#?}", stack.devices)),
@@ -156,44 +174,54 @@ fn plain(rules: &Arc<Ruleset>) -> Ruleset {
     rules
 }
 
-/// Links tell of a signal a little later.
-fn settled() -> Stack {
-    let mut before = now();
-    loop {
-        std::thread::sleep(Duration::from_millis(20));
-        let after = now();
-        if parts(&before) == parts(&after) {
-            return after;
-        }
-        before = after;
-    }
-}
+/// How long the kernel may take until it is as computed: a link tells of its signal later (net/core/link_watch.c).
+const PATIENCE: Duration = Duration::from_secs(5);
 
 fn differences(commands: &[&'static str]) -> Vec<String> {
     let mut all = Vec::new();
-    let mut before = settled();
     for line in commands {
-        let mut world = pairs(before);
+        let mut world = pairs(now());
         let words: Vec<&str> = line.split(' ').collect();
         let done = netdiag_changes::carry_out(&mut world, 0, &words);
         run(line);
-        let after = settled();
-        if let Err(refused) = done {
-            all.push(format!("{line}: {refused:?}"));
-            before = after;
-            continue;
+        match done {
+            Ok(()) => all.extend(unlike(line, &world.stacks[&0])),
+            Err(refused) => all.push(format!("{line}: {refused:?}")),
         }
-        let (computed, kernel) = (parts(&world.stacks[&0]), parts(&after));
-        let about = about(line);
-        let kernel = kernel.iter().filter(|(part, _)| about.contains(part));
-        let unlike = kernel.filter(|(part, is)| computed[*part] != **is);
-        all.extend(unlike.map(|(part, is)| {
-            let (first, second) = (&computed[part], is);
-            format!("{line}: {part}\n--- computed\n{first}\n--- kernel\n{second}")
-        }));
-        before = after;
     }
     all
+}
+
+/// None of those that are set up has a signal, but the kernel takes note of that later, too.
+fn wait_for_no_signal() {
+    let began = Instant::now();
+    let silent = || {
+        let devices = now().devices;
+        let mut all = devices.some().into_iter().flat_map(BTreeMap::values);
+        all.all(|device| device.running == device.flags.loopback)
+    };
+    while !silent() {
+        assert!(began.elapsed() < PATIENCE, "a link has a signal");
+        std::thread::yield_now();
+    }
+}
+
+/// In what the kernel stays otherwise than computed.
+fn unlike(line: &str, computed: &Stack) -> Vec<String> {
+    let (computed, about) = (parts(computed), about(line));
+    let began = Instant::now();
+    loop {
+        let kernel = parts(&now());
+        let mut other = about.iter().filter(|part| computed[*part] != kernel[*part]);
+        if other.clone().next().is_none() || began.elapsed() > PATIENCE {
+            let told = |part: &&str| {
+                let (first, second) = (&computed[part], &kernel[part]);
+                format!("{line}: {part}\n--- computed\n{first}\n--- kernel\n{second}")
+            };
+            return other.by_ref().map(told).collect();
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// What may change with it; the rest moves by itself, as neighbours do.
@@ -226,12 +254,13 @@ fn pairs(stack: Stack) -> World {
 
 #[test]
 fn commands_change_what_the_kernel_changes() {
-    if !nix::unistd::geteuid().is_root() {
+    if netdiag_tests::require::missing(&["ip", "bridge", "sysctl", "nft"]) {
         return;
     }
     let inside = || {
         unshare(CloneFlags::CLONE_NEWNET).expect("a namespace");
         SETUP.iter().for_each(|line| run(line));
+        wait_for_no_signal();
         differences(COMMANDS)
     };
     let differences = std::thread::spawn(inside).join().expect("no panic");
@@ -241,7 +270,7 @@ fn commands_change_what_the_kernel_changes() {
 /// iptables writes matches of its own beside what nft has expressions for: here those that need none.
 #[test]
 fn iptables_chains_change_as_they_do() {
-    if !nix::unistd::geteuid().is_root() {
+    if netdiag_tests::require::missing(&["iptables-nft"]) {
         return;
     }
     const COMMANDS: &[&str] = &[
