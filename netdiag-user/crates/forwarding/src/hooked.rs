@@ -307,35 +307,33 @@ impl<'w> Hooked<'_, 'w> {
     /// Those of IP and of what it carries; what no walk knows is not known.
     fn headers(&self) -> Vec<Byte> {
         let packet = &*self.packet;
-        let mut bytes = match (packet.source, packet.destination) {
+        // All that is ever said of both.
+        let mut bytes = Vec::with_capacity(64);
+        match (packet.source, packet.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                let [high, low] = self.length(0);
                 let df = packet.df || packet.segment.is_some();
-                let mut bytes = known(&[0x45, packet.tos]);
-                bytes.extend([high, low]);
+                bytes.extend(known([0x45, packet.tos]));
+                bytes.extend(self.length(0));
                 bytes.extend([Byte::UNKNOWN; 2]);
-                bytes.extend(known(&[if df { DF } else { 0 }, 0]));
-                bytes.extend(known(&[packet.ttl, packet.protocol]));
+                bytes.extend(known([if df { DF } else { 0 }, 0]));
+                bytes.extend(known([packet.ttl, packet.protocol]));
                 bytes.extend([Byte::UNKNOWN; 2]);
-                bytes.extend(known(&source.octets()));
-                bytes.extend(known(&destination.octets()));
-                bytes
+                bytes.extend(known(source.octets()));
+                bytes.extend(known(destination.octets()));
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                let [high, low] = self.length(SIX);
                 // The class, and a flow label that nobody can compute.
-                let mut bytes = known(&[0x60 | packet.tos >> 4]);
+                bytes.push(Byte::known(0x60 | packet.tos >> 4));
                 bytes.push(Byte::partly(packet.tos << 4, 0xf0));
                 bytes.extend([Byte::UNKNOWN; 2]);
-                bytes.extend([high, low]);
-                bytes.extend(known(&[packet.protocol, packet.ttl]));
-                bytes.extend(known(&source.octets()));
-                bytes.extend(known(&destination.octets()));
-                bytes
+                bytes.extend(self.length(SIX));
+                bytes.extend(known([packet.protocol, packet.ttl]));
+                bytes.extend(known(source.octets()));
+                bytes.extend(known(destination.octets()));
             }
-            _ => return Vec::new(),
-        };
-        bytes.extend(self.transport());
+            _ => return bytes,
+        }
+        self.transport(&mut bytes);
         bytes
     }
 
@@ -347,28 +345,27 @@ impl<'w> Hooked<'_, 'w> {
         }
     }
 
-    fn transport(&self) -> Vec<Byte> {
+    fn transport(&self, bytes: &mut Vec<Byte>) {
         let packet = &*self.packet;
-        let second = packet.dport.to_be_bytes();
+        let second = known(packet.dport.to_be_bytes());
         match packet.protocol {
             // The kind of an error and its code stand there.
-            _ if packet.is_icmp() => known(&second),
+            _ if packet.is_icmp() => bytes.extend(second),
             UDP => {
                 let headers = if packet.is_ipv6() { SIX } else { FOUR };
-                let mut bytes = port(packet.tuple().sport).to_vec();
-                bytes.extend(known(&second));
+                bytes.extend(port(packet.tuple().sport));
+                bytes.extend(second);
                 bytes.extend(self.length(headers));
-                bytes
             }
-            _ if packet.carries.is_some() => Vec::new(),
+            _ if packet.carries.is_some() => {}
             _ => {
-                let mut bytes = port(packet.tuple().sport).to_vec();
-                bytes.extend(known(&second));
+                let begin = bytes.len();
+                bytes.extend(port(packet.tuple().sport));
+                bytes.extend(second);
                 if let Some(flags) = packet.tcp_flags {
-                    bytes.resize(FLAGS, Byte::UNKNOWN);
+                    bytes.resize(begin + FLAGS, Byte::UNKNOWN);
                     bytes.push(Byte::known(flags));
                 }
-                bytes
             }
         }
     }
@@ -391,8 +388,8 @@ fn port(ports: Ports) -> [Byte; 2] {
     port.map_or([Byte::UNKNOWN; 2], |bytes| bytes.map(Byte::known))
 }
 
-fn known(bytes: &[u8]) -> Vec<Byte> {
-    bytes.iter().copied().map(Byte::known).collect()
+fn known<const N: usize>(bytes: [u8; N]) -> [Byte; N] {
+    bytes.map(Byte::known)
 }
 
 /// Of a superpacket it may be none.

@@ -82,7 +82,46 @@ impl Memory {
     }
 }
 
+/// How much of each there was.
+#[derive(Clone, Copy)]
+pub(crate) struct Then([usize; 8]);
+
 impl Learned {
+    pub(crate) fn then(&self) -> Then {
+        Then([
+            self.neighbours.len(),
+            self.ports.len(),
+            self.remotes.len(),
+            self.sizes.len(),
+            self.endpoints.len(),
+            self.sessions.len(),
+            self.tracked.len(),
+            self.leads.len(),
+        ])
+    }
+
+    /// Nothing that is known is ever forgotten, or another in its place.
+    pub(crate) fn forget_since(&mut self, Then(then): Then) {
+        let [
+            neighbours,
+            ports,
+            remotes,
+            sizes,
+            endpoints,
+            sessions,
+            tracked,
+            leads,
+        ] = then;
+        self.neighbours.truncate(neighbours);
+        self.ports.truncate(ports);
+        self.remotes.truncate(remotes);
+        self.sizes.truncate(sizes);
+        self.endpoints.truncate(endpoints);
+        self.sessions.truncate(sessions);
+        self.tracked.truncate(tracked);
+        self.leads.truncate(leads);
+    }
+
     /// What a branch learned as well, which began with what was known where it set out.
     pub(crate) fn with(mut self, branch: &Self) -> Self {
         fn add<T: Clone + PartialEq>(all: &mut Vec<T>, branch: &[T]) {

@@ -5,6 +5,7 @@ mod chances;
 pub mod connection;
 mod hooked;
 mod learned;
+mod listed;
 pub mod packet;
 mod prepared;
 mod route;

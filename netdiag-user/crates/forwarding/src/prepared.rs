@@ -24,6 +24,7 @@ use netdiag_ruleset::Index;
 pub use crate::wrong::Wrong;
 use crate::{
     between::Between,
+    listed::Listed,
     packet::Packet,
     route::table::Fib,
     tally::Tally,
@@ -54,6 +55,7 @@ pub struct Space<'w> {
     pub stack: &'w Stack,
     pub fib: Fib<'w>,
     own: HashSet<IpAddr>,
+    pub(crate) listed: Listed<'w>,
     /// Neighbours of IPv6 by a device that did not answer at all.
     gone: HashSet<(u32, IpAddr)>,
     /// Its tables, by what is asked of them.
@@ -64,8 +66,9 @@ pub struct Space<'w> {
     hooks: BTreeMap<(Hook, bool), Vec<Asked<'w>>>,
     /// The same where nobody can tell whether a table of iptables' own is asked before one of nf_tables'.
     others: BTreeMap<(Hook, bool), Vec<Asked<'w>>>,
-    /// Whether connections are tracked, of IPv4 and of IPv6.
+    /// Whether connections are tracked, of IPv4 and of IPv6; whether they are translated.
     tracks: (bool, bool),
+    translates: (bool, bool),
     /// Chains of bridges, of ARP or at devices' own hooks may turn what comes and goes.
     filters_links: bool,
 }
@@ -183,7 +186,9 @@ impl<'w> Space<'w> {
             indexes: tables(stack)
                 .map(|table| (table, Index::new(table)))
                 .collect(),
+            listed: Listed::new(stack),
             servers: servers(stack),
+            translates: (translates(&hooks, false), translates(&hooks, true)),
             hooks,
             tracks: (tracks(stack, Family::Ip), tracks(stack, Family::Ip6)),
             filters_links: filters_links(stack),
@@ -231,9 +236,8 @@ impl<'w> Space<'w> {
     /// Whether connections of that family are translated: nobody else is asked where one chain says so
     /// (`nf_nat_register_fn`).
     pub(crate) fn translates(&self, ipv6: bool) -> bool {
-        let nat = |asked: &Asked<'_>| asked.2.kind == ChainKind::Nat;
-        let mut all = self.hooks.iter().filter(|((_, six), _)| *six == ipv6);
-        all.any(|(_, chains)| chains.iter().any(nat))
+        let (four, six) = self.translates;
+        if ipv6 { six } else { four }
     }
 
     /// That no rule asks for a port that is not known.
@@ -368,6 +372,12 @@ fn hooks(stack: &Stack) -> BTreeMap<(Hook, bool), Vec<Asked<'_>>> {
     all.map(|at| (at, ruleset.at(at.0, at.1))).collect()
 }
 
+fn translates(hooks: &BTreeMap<(Hook, bool), Vec<Asked<'_>>>, ipv6: bool) -> bool {
+    let nat = |asked: &Asked<'_>| asked.2.kind == ChainKind::Nat;
+    let mut all = hooks.iter().filter(|((_, six), _)| *six == ipv6);
+    all.any(|(_, chains)| chains.iter().any(nat))
+}
+
 fn filters_links(stack: &Stack) -> bool {
     let mut asked = tables(stack)
         .filter(|table| !table.dormant)
@@ -442,9 +452,4 @@ fn above(world: &World) -> BTreeMap<End, Vec<End>> {
         }
     }
     above
-}
-
-/// Devices by their names, for rules.
-pub fn index_of(stack: &Stack, name: &str) -> Option<u32> {
-    stack.device_by_name(name).map(|device| device.index)
 }

@@ -18,7 +18,7 @@ use netdiag_ruleset::asks;
 
 pub use crate::learned::Memory;
 use crate::{
-    learned::Learned,
+    learned::{Learned, Then},
     packet::{Carried, Packet, To},
 };
 
@@ -67,6 +67,22 @@ impl Families {
     }
 }
 
+/// Where a walk was, which only ever gets longer: to go back there.
+#[derive(Clone, Copy)]
+pub(crate) struct Mark {
+    steps: usize,
+    learned: Then,
+    heard: Option<usize>,
+    failing: Option<(End, IpAddr)>,
+    queued: Option<usize>,
+    telling: Families,
+    taken: usize,
+    counted: usize,
+    perhaps: usize,
+    spared: usize,
+    carried: usize,
+}
+
 /// Addresses, protocol, ports, and whether it has a flow label that nobody can compute.
 pub(crate) type Flow = ((IpAddr, IpAddr), u8, (u16, u16), bool);
 
@@ -75,6 +91,9 @@ pub(crate) type Heard = Vec<(End, To)>;
 
 /// The address that a question is answered with, if any, and what is known then.
 pub(crate) type Outcome = (Option<Mac>, Learned);
+
+/// As many as most ways have.
+const STEPS: usize = 16;
 
 /// Of one question.
 pub(crate) const MOST_BRANCHES: usize = 64;
@@ -165,9 +184,9 @@ pub enum Does<'w> {
     Delivers,
     Refuses(How),
     /// Its sender is told, by a packet of this namespace's own.
-    Answers(Answer, Walk<'w>),
+    Answers(Answer, Box<Walk<'w>>),
     /// What must be agreed on before it goes on is, or is not, on this way there and back.
-    Asks(Walk<'w>),
+    Asks(Box<Walk<'w>>),
     /// One of several, each so many times of all.
     Chooses(Vec<(Share, Walk<'w>)>),
     /// All of them.
@@ -312,15 +331,51 @@ pub enum Unknown {
 impl<'w> Walk<'w> {
     pub(crate) fn after(memory: &Memory) -> Self {
         Self {
+            steps: Vec::with_capacity(STEPS),
             learned: memory.0.clone(),
             ..Self::default()
         }
     }
 
+    pub(crate) fn mark(&self) -> Mark {
+        Mark {
+            steps: self.steps.len(),
+            learned: self.learned.then(),
+            heard: self.heard.as_ref().map(Vec::len),
+            failing: self.failing,
+            queued: self.queued.as_ref().map(Vec::len),
+            telling: self.telling,
+            taken: self.taken.len(),
+            counted: self.counted.len(),
+            perhaps: self.perhaps.len(),
+            spared: self.spared.len(),
+            carried: self.carried.len(),
+        }
+    }
+
+    pub(crate) fn go_back(&mut self, to: Mark) {
+        fn shorten<T>(all: &mut Option<Vec<T>>, to: Option<usize>) {
+            match to {
+                Some(to) => all.get_or_insert_default().truncate(to),
+                None => *all = None,
+            }
+        }
+        self.steps.truncate(to.steps);
+        self.learned.forget_since(to.learned);
+        shorten(&mut self.heard, to.heard);
+        shorten(&mut self.queued, to.queued);
+        (self.failing, self.telling) = (to.failing, to.telling);
+        self.taken.truncate(to.taken);
+        self.counted.truncate(to.counted);
+        self.perhaps.truncate(to.perhaps);
+        self.spared.truncate(to.spared);
+        self.carried.truncate(to.carried);
+    }
+
     /// One of several ways that it takes or can take from here.
     pub(crate) fn branch(&self) -> Self {
         Self {
-            steps: Vec::new(),
+            steps: Vec::with_capacity(STEPS / 2),
             learned: self.learned.clone(),
             heard: self.heard.as_ref().map(|_| Vec::new()),
             failing: self.failing,

@@ -10,26 +10,25 @@ mod traffic_control;
 
 use std::{
     io,
-    os::fd::AsRawFd,
+    os::fd::{AsFd, AsRawFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use futures_util::FutureExt as _;
 use netdiag_lang::{english, mark};
 use rtnetlink::{
     MulticastGroup,
-    sys::{AsyncSocket, AsyncSocketExt, TokioSocket, protocols::NETLINK_ROUTE},
+    sys::{Socket, protocols::NETLINK_ROUTE},
 };
 use tokio::{
-    task::{JoinHandle, unconstrained, yield_now},
+    task::{JoinHandle, yield_now},
     time::sleep,
 };
 
 use crate::{
     gather::nfnetlink::NETLINK_NETFILTER,
     model::{journal::Change, node::Node, verdict::NotChecked},
-    sys::socket,
+    sys::{self, socket},
 };
 use kept::Kept;
 use netfilter::Batch;
@@ -54,9 +53,11 @@ const GROUPS: [MulticastGroup; 11] = [
 ];
 
 /// How long after changes nobody listens: whoever makes many is heard a few times a second, whatever he makes.
-const LULL: Duration = Duration::from_millis(50);
+const LULL: Duration = Duration::from_millis(200);
 /// Datagrams that are read in a row; what comes faster than that leaves others their turn.
 const ROW: usize = 1024;
+/// Of one datagram: the kernel makes none of more than some pages (NLMSG_GOODSIZE, and a message that needs more).
+const LONGEST: usize = 64 << 10;
 
 /// Notes what changes from when it was opened until it is dropped.
 pub struct Journal {
@@ -149,50 +150,63 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn listen(protocol: isize, groups: &[u32]) -> io::Result<TokioSocket> {
-    let mut socket = TokioSocket::new(protocol)?;
-    socket.socket_mut().bind_auto()?;
+fn listen(protocol: isize, groups: &[u32]) -> io::Result<Socket> {
+    let mut socket = Socket::new(protocol)?;
+    socket.set_non_blocking(true)?;
+    socket.bind_auto()?;
     let fd = socket.as_raw_fd();
     if let Err(error) = socket::set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, ROOM) {
         log::debug!("a larger netlink buffer: {error}");
     }
     for group in groups {
-        socket.socket_mut().add_membership(*group)?;
+        socket.add_membership(*group)?;
     }
     Ok(socket)
 }
 
 /// Hands each datagram to `read`, with the moment at which it was heard, by a lull later than it came.
-fn hear(socket: TokioSocket, shared: Arc<Mutex<Shared>>, read: Read) -> JoinHandle<()> {
+fn hear(socket: Socket, shared: Arc<Mutex<Shared>>, read: Read) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let mut heard = Some(socket.recv_from_full().await);
-        loop {
-            for _ in 0..ROW {
-                match heard.take() {
-                    // Who has the right may send to this socket, too.
-                    Some(Ok((_, from))) if from.port_number() != 0 => {}
-                    Some(Ok((datagram, _))) => {
-                        read(&mut lock(&shared), &datagram, super::stack::now());
-                    }
-                    // An overrun is told once, and what comes after it is heard.
-                    Some(Err(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                        log::debug!("more changes than could be heard");
-                    }
-                    Some(Err(error)) => {
-                        log::debug!("changes are not heard any more: {error}");
-                        return;
-                    }
-                    None => break,
-                }
-                heard = unconstrained(socket.recv_from_full()).now_or_never();
-            }
+        let mut buffer = Vec::with_capacity(LONGEST);
+        let error = loop {
+            let heard = row(&socket, &mut buffer, |datagram| {
+                read(&mut lock(&shared), datagram, super::stack::now());
+            });
             match heard {
-                Some(_) => yield_now().await,
-                None => {
-                    sleep(LULL).await;
-                    heard = Some(socket.recv_from_full().await);
-                }
+                Ok(ROW) => yield_now().await,
+                Ok(0) => match readable(&socket).await {
+                    Ok(()) => {}
+                    Err(error) => break error,
+                },
+                Ok(_) => sleep(LULL).await,
+                Err(error) => break error,
             }
-        }
+        };
+        log::debug!("changes are not heard any more: {error}");
     })
+}
+
+/// Until something comes. Each datagram wakes whoever waits so, which is why nobody does while changes follow each other.
+async fn readable(socket: &Socket) -> io::Result<()> {
+    let waits = sys::readable::readable(socket.as_fd().try_clone_to_owned()?)?;
+    waits.readable().await.map(drop)
+}
+
+/// What has come so far, and how much that was.
+fn row(socket: &Socket, buffer: &mut Vec<u8>, mut each: impl FnMut(&[u8])) -> io::Result<usize> {
+    for heard in 0..ROW {
+        buffer.clear();
+        match socket.recv_from(buffer, 0) {
+            // Who has the right may send to this socket, too.
+            Ok((_, from)) if from.port_number() != 0 => {}
+            Ok(_) => each(buffer),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(heard),
+            // An overrun is told once, and what comes after it is heard.
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                log::debug!("more changes than could be heard");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(ROW)
 }

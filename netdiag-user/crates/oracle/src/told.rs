@@ -41,7 +41,7 @@ pub fn within<'s, 'w>(step: &'s Step<'w>) -> Vec<&'s Walk<'w>> {
     match &step.does {
         Does::Chooses(branches) => branches.iter().map(|(_, branch)| branch).collect(),
         Does::Copies(copies) => copies.iter().collect(),
-        Does::Answers(_, way) | Does::Asks(way) => vec![way],
+        Does::Answers(_, way) | Does::Asks(way) => vec![way.as_ref()],
         _ => Vec::new(),
     }
 }

@@ -1,12 +1,9 @@
 //! Whether a source may have come in there (net/ipv4/fib_frontend.c, `fib_validate_source`): where
 //! the route to it leads. IPv6 has nothing like it but rules of the firewall's.
-use netdiag_model::{
-    node::LOCAL,
-    world::{
-        conf::Of4,
-        device::Device,
-        route::{Kind, Route},
-    },
+use netdiag_model::world::{
+    conf::Of4,
+    device::Device,
+    route::{Kind, Route},
 };
 
 use super::{
@@ -20,8 +17,6 @@ use crate::{
 };
 
 const STRICT: u8 = 1;
-/// RTPROT_KERNEL
-const BY_KERNEL: u8 = 2;
 
 impl<'w> Space<'w> {
     /// Why its source is not believed, if it is not; `out` is the device that it will leave by, 0
@@ -54,9 +49,8 @@ impl<'w> Space<'w> {
     /// Somebody's own route in the table of local addresses.
     fn has_custom_local(&self) -> Result<bool, Unknown> {
         let routes = self.stack.routes.whole();
-        let routes = routes.map_err(|why| Unknown::NotRead("routes", why.clone()))?;
-        let own = |r: &&Route| r.table == LOCAL && r.to.address.is_ipv4();
-        Ok(routes.iter().filter(own).any(|r| r.protocol != BY_KERNEL))
+        routes.map_err(|why| Unknown::NotRead("routes", why.clone()))?;
+        Ok(self.listed.custom_local)
     }
 
     fn by_route(
@@ -125,8 +119,9 @@ impl<'w> Space<'w> {
     }
 
     fn has_no_address(&self, device: &Device) -> Result<bool, Unknown> {
-        let mut own = self.addresses()?.iter();
-        Ok(!own.any(|a| a.device == device.index && a.own.address.is_ipv4()))
+        self.addresses()?;
+        let mut own = self.listed.addresses_of(device.index, false);
+        Ok(own.next().is_none())
     }
 }
 

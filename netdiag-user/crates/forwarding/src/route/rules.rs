@@ -10,7 +10,7 @@ use netdiag_model::world::{
 
 use super::table::SHARED;
 use crate::{
-    prepared::{Space, index_of},
+    prepared::Space,
     way::{How, Subject, Unknown},
 };
 
@@ -90,7 +90,7 @@ impl<'w> Space<'w> {
                 // It asks the table of the VRF that it comes in or goes out by.
                 Action::L3mdev if !self.is_in_vrf(key)? => {}
                 Action::L3mdev => return Err(Unknown::NotModelled("VRF".into())),
-                Action::Table(table) => match self.in_tables(&[table], key)? {
+                Action::Table(table) => match self.in_tables((table, None), key)? {
                     Looked::Found(found) if self.suppresses(rule, &found)? => {}
                     Looked::None => {}
                     decided => return Ok((decided, Some(rule))),
@@ -114,19 +114,19 @@ impl<'w> Space<'w> {
         Ok(false)
     }
 
-    fn rules(&self, ipv6: bool) -> Result<Vec<&'w Rule>, Unknown> {
+    fn rules(&self, ipv6: bool) -> Result<&[&'w Rule], Unknown> {
         let rules = self.stack.rules.whole();
-        let rules = rules.map_err(|why| Unknown::NotRead("policy rules", why.clone()))?;
-        Ok(rules.iter().filter(|rule| rule.ipv6 == ipv6).collect())
+        rules.map_err(|why| Unknown::NotRead("policy rules", why.clone()))?;
+        Ok(self.listed.rules(ipv6))
     }
 
     /// Until somebody makes a rule, `local` and `main` share one trie, and the longest prefix of both
     /// wins (`fib_lookup`, include/net/ip_fib.h); what `main` refuses, `default` may still know.
     fn without_rules(&self, key: &Key) -> Result<Looked<'w>, Unknown> {
-        match self.in_tables(&SHARED, key)? {
+        match self.in_tables(SHARED, key)? {
             found @ Looked::Found(_) => Ok(found),
             refused if !self.fib.has(false, DEFAULT) => Ok(refused),
-            _ => self.in_tables(&[DEFAULT], key),
+            _ => self.in_tables((DEFAULT, None), key),
         }
     }
 
@@ -140,8 +140,11 @@ impl<'w> Space<'w> {
             return Err(Unknown::NotModelled(what.into()));
         }
         let device = |name: &Option<String>, index: u32| {
-            name.as_deref()
-                .is_none_or(|name| index_of(self.stack, name) == Some(index))
+            let is = |name: &String| {
+                let device = self.stack.device(index);
+                device.is_some_and(|device| device.name == *name)
+            };
+            name.as_ref().is_none_or(is)
         };
         let inside = |prefix: Option<netdiag_model::address::Prefix>, address: IpAddr| {
             prefix.is_none_or(|prefix| prefix.contains(address))
@@ -169,7 +172,7 @@ impl<'w> Space<'w> {
     /// Whether any rule makes the kernel look for ports in packets that come in
     /// (`fib_rule_requires_fldissect`).
     pub fn looks_for_ports(&self, ipv6: bool) -> Result<bool, Unknown> {
-        let asks = |rule: &&Rule| {
+        let asks = |rule: &&'w Rule| {
             let ports = rule.protocol.is_some() || rule.sports.is_some() || rule.dports.is_some();
             ports && rule.iif.as_deref() != Some("lo")
         };
@@ -199,7 +202,7 @@ impl<'w> Space<'w> {
 
     /// The first route of these tables that the packet can take, or that refuses it. A host of IPv6 prefers one
     /// whose next hop is not known to be gone, however short its network (`fib6_table_lookup`).
-    fn in_tables(&self, tables: &[u32], key: &Key) -> Result<Looked<'w>, Unknown> {
+    fn in_tables(&self, tables: (u32, Option<u32>), key: &Key) -> Result<Looked<'w>, Unknown> {
         let routes = self.stack.routes.whole();
         routes.map_err(|why| Unknown::NotRead("routes", why.clone()))?;
         let alive = match key.destination.is_ipv6()
@@ -225,7 +228,12 @@ impl<'w> Space<'w> {
         Ok(gone && conf.is_some_and(|conf| !conf.all.forwarding))
     }
 
-    fn first(&self, tables: &[u32], key: &Key, alive: bool) -> Result<Looked<'w>, Unknown> {
+    fn first(
+        &self,
+        tables: (u32, Option<u32>),
+        key: &Key,
+        alive: bool,
+    ) -> Result<Looked<'w>, Unknown> {
         let mut routes = self.fib.to(tables, key.destination);
         // Where an object is of no use, no other route of that network is looked at (`fib_table_lookup`).
         let mut missed = None;

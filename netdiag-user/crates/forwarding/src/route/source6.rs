@@ -62,14 +62,10 @@ impl<'w> Space<'w> {
         Ok(best.map(|(_, address)| address))
     }
 
-    /// In the kernel's order: device by device, and on each as it lists them.
-    fn candidates(&self) -> Result<Vec<&'w Address>, Unknown> {
-        let all = self.addresses()?.iter();
-        let mut all: Vec<_> = all
-            .filter(|a| a.own.address.is_ipv6() && is_assigned(a.flags))
-            .collect();
-        all.sort_by_key(|a| a.device);
-        Ok(all)
+    fn candidates(&self) -> Result<impl Iterator<Item = &'w Address>, Unknown> {
+        self.addresses()?;
+        let all = self.listed.addresses(true);
+        Ok(all.filter(|a| is_assigned(a.flags)))
     }
 }
 

@@ -1,10 +1,6 @@
 //! Tables of routes by prefix (net/ipv4/fib_trie.c, net/ipv6/ip6_fib.c): the longest that has what
 //! the packet can take wins.
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, HashMap},
-    net::IpAddr,
-};
+use std::{cmp::Reverse, collections::HashMap, net::IpAddr, slice};
 
 use netdiag_model::{
     address::{Prefix, to_wire},
@@ -19,9 +15,15 @@ pub struct Fib<'w> {
 }
 
 #[derive(Default)]
-pub struct Table<'w> {
-    /// By length, longest first, and by the bits that count.
-    by_length: BTreeMap<Reverse<u8>, HashMap<u128, Vec<&'w Route>>>,
+struct Table<'w> {
+    /// Longest first.
+    by_length: Vec<Length<'w>>,
+}
+
+/// The routes to networks of one length, by the bits that count.
+struct Length<'w> {
+    length: u8,
+    networks: HashMap<u128, Vec<&'w Route>>,
 }
 
 impl<'w> Fib<'w> {
@@ -37,23 +39,19 @@ impl<'w> Fib<'w> {
         fib
     }
 
-    /// Routes of these tables to an address, in the order in which the kernel tries them: by length
-    /// first, so that a longer one of any table comes before a shorter one of another, as in the
+    /// Routes of one table, or of two that share a trie, to an address, in the order in which the kernel tries them: by
+    /// length first, so that a longer one of any table comes before a shorter one of another, as in the
     /// one trie that `local` and `main` share until somebody makes a rule.
-    pub fn to(&self, tables: &[u32], address: IpAddr) -> impl Iterator<Item = &'w Route> {
-        let of = |table: &u32| self.tables.get(&(address.is_ipv6(), *table));
-        let tables: Vec<_> = tables.iter().filter_map(of).collect();
-        let lengths: std::collections::BTreeSet<_> = tables
-            .iter()
-            .flat_map(|table| table.by_length.keys().copied())
-            .collect();
-        lengths.into_iter().flat_map(move |length| {
-            let mut all = Vec::new();
-            for table in &tables {
-                all.extend(table.exactly(length, address));
-            }
-            all
-        })
+    pub fn to(&self, (one, other): (u32, Option<u32>), address: IpAddr) -> To<'_, 'w> {
+        let of = |table| {
+            let table = self.tables.get(&(address.is_ipv6(), table));
+            table.map(|it| it.by_length.as_slice())
+        };
+        To {
+            address,
+            left: [of(one), other.and_then(of)].map(Option::unwrap_or_default),
+            now: [].iter(),
+        }
     }
 
     pub fn has(&self, ipv6: bool, table: u32) -> bool {
@@ -61,26 +59,53 @@ impl<'w> Fib<'w> {
     }
 }
 
+/// See [`Fib::to`].
+pub struct To<'f, 'w> {
+    address: IpAddr,
+    /// Shorter ones of each table.
+    left: [&'f [Length<'w>]; 2],
+    now: slice::Iter<'f, &'w Route>,
+}
+
+impl<'w> Iterator for To<'_, 'w> {
+    type Item = &'w Route;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(route) = self.now.next() {
+                return Some(route);
+            }
+            let longest = |left: &[Length<'_>]| left.first().map(|it| it.length);
+            let [one, other] = self.left.map(longest);
+            let left = &mut self.left[usize::from(other > one)];
+            let (first, rest) = left.split_first()?;
+            *left = rest;
+            let found = first.networks.get(&bits(self.address, first.length));
+            self.now = found.map_or(&[][..], Vec::as_slice).iter();
+        }
+    }
+}
+
 impl<'w> Table<'w> {
     fn add(&mut self, route: &'w Route) {
-        let length = Reverse(route.to.length);
-        let routes = self.by_length.entry(length).or_default();
-        let key = bits(route.to.address, route.to.length);
-        routes.entry(key).or_default().push(route);
+        let length = route.to.length;
+        let at = self.by_length.partition_point(|it| it.length > length);
+        if self.by_length.get(at).is_none_or(|it| it.length != length) {
+            let networks = HashMap::new();
+            self.by_length.insert(at, Length { length, networks });
+        }
+        let key = bits(route.to.address, length);
+        let routes = self.by_length[at].networks.entry(key);
+        routes.or_default().push(route);
     }
 
     /// Those with a traffic class come first, then the smallest metric; among equals the order in
     /// which they were listed, which is the kernel's.
     fn sort(&mut self) {
-        for routes in self.by_length.values_mut().flat_map(HashMap::values_mut) {
+        let networks = self.by_length.iter_mut().map(|it| &mut it.networks);
+        for routes in networks.flat_map(HashMap::values_mut) {
             routes.sort_by_key(|route| (Reverse(route.tos), route.priority));
         }
-    }
-
-    fn exactly(&self, length: Reverse<u8>, address: IpAddr) -> impl Iterator<Item = &'w Route> {
-        let routes = self.by_length.get(&length);
-        let found = routes.and_then(|routes| routes.get(&bits(address, length.0)));
-        found.into_iter().flatten().copied()
     }
 }
 
@@ -95,4 +120,4 @@ fn bits(address: IpAddr, length: u8) -> u128 {
 }
 
 /// Of [`Fib::to`]: what is tried first of two tables that share one trie.
-pub const SHARED: [u32; 2] = [LOCAL, netdiag_model::node::MAIN];
+pub const SHARED: (u32, Option<u32>) = (LOCAL, Some(netdiag_model::node::MAIN));

@@ -195,8 +195,7 @@ impl<'w> Space<'w> {
         if route.to.length > 0 || route.tos == 0 || !by_gateway(route) {
             return Ok(());
         }
-        let table = [route.table];
-        let mut all = self.fib.to(&table, route.to.address);
+        let mut all = self.fib.to((route.table, None), route.to.address);
         match all.any(|one| one.to.length == 0 && one.tos == 0 && by_gateway(one)) {
             true => Err(Unknown::NotModelled("one of two default routes".into())),
             false => Ok(()),
@@ -303,28 +302,20 @@ impl<'w> Space<'w> {
             true => Scope::LINK,
             false => Scope::HOST,
         };
-        let primary = || {
-            let all = self.addresses().map(|all| all.iter());
-            all.map(|all| {
-                all.filter(|a| a.own.address.is_ipv4())
-                    .filter(|a| !a.flags.has(Flags::SECONDARY))
-            })
-        };
+        self.addresses()?;
+        let primary = |a: &&Address| !a.flags.has(Flags::SECONDARY);
         let here = || {
-            primary().map(|all| {
-                all.filter(|a| a.device == device.index && a.scope.min(localnet) <= scope)
-            })
+            let all = self.listed.addresses_of(device.index, false);
+            let all = all.filter(primary);
+            all.filter(|a| a.scope.min(localnet) <= scope)
         };
         let on_link = |a: &&Address| towards.is_none_or(|to| a.network().contains(to));
-        if let Some(found) = here()?.find(on_link).or(here()?.next()) {
+        if let Some(found) = here().find(on_link).or(here().next()) {
             return Ok(found.own.address);
         }
-        let mut elsewhere: Vec<_> = primary()?
-            .filter(|a| a.scope != Scope::LINK && a.scope <= scope)
-            .collect();
-        elsewhere.sort_by_key(|a| a.device);
-        let found = elsewhere.first().map(|a| a.own.address);
-        Ok(found.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
+        let mut elsewhere = self.listed.addresses(false).filter(primary);
+        let found = elsewhere.find(|a| a.scope != Scope::LINK && a.scope <= scope);
+        Ok(found.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |a| a.own.address))
     }
 
     /// An address of this namespace, or one that a local route says is (`__ip_dev_find`).
@@ -334,7 +325,7 @@ impl<'w> Space<'w> {
 
     /// Whether a local route by that device says that it is an own one.
     fn is_own_by(&self, address: IpAddr, device: u32) -> bool {
-        let mut local = self.fib.to(&[LOCAL], address);
+        let mut local = self.fib.to((LOCAL, None), address);
         local.any(|route| {
             let leads = route.hops.iter().any(|hop| hop.device == device);
             route.kind == Kind::Local && leads
@@ -367,9 +358,9 @@ impl<'w> Space<'w> {
     fn kind_of(&self, address: IpAddr) -> Result<Option<Kind>, Unknown> {
         let routes = self.stack.routes.whole();
         routes.map_err(|why| Unknown::NotRead("routes", why.clone()))?;
-        let tables: &[u32] = match self.settings()?.one_trie {
-            true => &SHARED,
-            false => &[LOCAL],
+        let tables = match self.settings()?.one_trie {
+            true => SHARED,
+            false => (LOCAL, None),
         };
         let mut local = self.fib.to(tables, address);
         Ok(local.next().map(|route| route.kind))

@@ -5,14 +5,14 @@ use std::net::IpAddr;
 use netdiag_model::world::End;
 
 use super::{Next, Walker};
-use crate::way::{Does, Share, Station, Step, Unknown, Walk};
+use crate::way::{Does, Mark, Share, Station, Step, Unknown, Walk};
 
 /// So many times in one station what nobody can tell is gone through both ways.
 const MOST_EITHER: usize = 6;
 
 /// What there was before a station.
 pub(super) struct Before<'w> {
-    walk: Walk<'w>,
+    walk: Mark,
     from: Next<'w>,
     asking: usize,
     agreeing: usize,
@@ -22,7 +22,7 @@ pub(super) struct Before<'w> {
 impl<'w> Walker<'w> {
     pub(super) fn before(&self, walk: &Walk<'w>, from: &Next<'w>) -> Before<'w> {
         Before {
-            walk: walk.clone(),
+            walk: walk.mark(),
             from: from.clone(),
             asking: self.asking.borrow().len(),
             agreeing: self.agreeing.borrow().len(),
@@ -40,19 +40,19 @@ impl<'w> Walker<'w> {
         if shares.contains(&Share::UNKNOWN) && taken.len() >= MOST_EITHER {
             return Err(Unknown::Undecided);
         }
+        walk.go_back(before.walk);
         let mut branches = Vec::new();
         let mut packet = None;
         for (way, share) in shares.iter().enumerate() {
             self.asking.borrow_mut().truncate(before.asking);
             self.agreeing.borrow_mut().truncate(before.agreeing);
             self.given_up.set(before.given_up);
-            let mut branch = before.walk.branch();
+            let mut branch = walk.branch();
             let taken = [taken, &[way]].concat();
             self.goes_by(&mut branch, Ok(before.from.clone()), taken)?;
             packet = packet.or(branch.steps.first().map(|step| (step.netns, step.packet)));
             branches.push((*share, branch));
         }
-        *walk = before.walk;
         if shares.contains(&Share::UNKNOWN)
             && let Some(one) = alike(&mut branches)
         {

@@ -162,7 +162,7 @@ impl<'w> Walker<'w> {
                 let what = "which of two at one priority is the first";
                 return Err(Unknown::NotModelled(what.into()));
             }
-            let then = *packet;
+            let then = (packet.mark, packet.tos);
             let now = place.turned(turned.as_ref());
             match self.by_chain(walk, space, &now, (&before, packet), *asked)? {
                 Word::Accepts(by_rule) => {
@@ -175,7 +175,7 @@ impl<'w> Walker<'w> {
                 }
                 Word::Ended => return Ok(Passed::Ended),
             }
-            if is_rerouted(base, *packet, then) {
+            if is_rerouted(base, packet, then) {
                 turned = self.reroutes(walk, space, &now, packet)?;
                 if turned.is_none() {
                     return Ok(Passed::Ended);
@@ -448,9 +448,9 @@ fn is_from_here(space: &Space<'_>, packet: &Packet) -> Result<Option<bool>, Unkn
 }
 
 /// What a chain of that kind changes at the output is routed once more (`nf_route_table_hook4`).
-fn is_rerouted(base: &BaseChain, now: Packet, before: Packet) -> bool {
+fn is_rerouted(base: &BaseChain, now: &Packet, (mark, tos): (u32, u8)) -> bool {
     let routes = base.kind == ChainKind::Route && base.hook == Hook::Output;
-    routes && (now.mark != before.mark || now.tos != before.tos)
+    routes && (now.mark != mark || now.tos != tos)
 }
 
 /// What its sender is told (`nft_reject_icmp_code`, `nft_reject_icmpv6_code`).

@@ -88,7 +88,7 @@ impl<'w> Walker<'w> {
                 netns: space.netns,
                 station: no.station,
                 by: no.by,
-                does: Does::Answers(answer, way),
+                does: Does::Answers(answer, way.into()),
                 packet,
             },
         )

@@ -157,7 +157,7 @@ impl<'w> Walker<'w> {
                 netns: space.netns,
                 station: Station::Encap,
                 by: Some(Subject::Device(device)),
-                does: Does::Asks(way),
+                does: Does::Asks(way.into()),
                 packet,
             },
         )?;
