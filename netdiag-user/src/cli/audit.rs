@@ -5,30 +5,19 @@ use clap::Args;
 use netdiag_lang::{english, mark};
 
 use super::{
-    cluster,
     diagnose::code,
-    gathering::Gathering,
     options::{Causes, NodeRootArgs},
+    still::{Still, nothing_seen},
     watch::Signals,
 };
 use crate::{
     diagnosis::diagnoser::Diagnoser,
-    host::snapshot::Reader,
-    kernel::read,
     model::{
-        gather::Gathered,
         node::{Link, Node},
-        observation::Observation,
         roles::{Role, Roles},
         verdict::{NotChecked, Verdict},
     },
     output::{self, Format},
-    pipeline::{
-        clock::Clock,
-        facts::KnownNames,
-        scene::{Run, Scene},
-    },
-    pods::Pods,
 };
 
 #[derive(Args, Debug)]
@@ -56,75 +45,25 @@ pub async fn run(args: AuditArgs) -> Result<i32> {
 }
 
 async fn audit(place: &NodeRootArgs, causes: &Causes) -> Result<Verdict> {
-    place.know_cgroups();
-    let mut api = cluster::Source::open(place.api()).await?;
-    let mut pods = Pods::open(place.pods(&api)).await?;
-    let reader = Reader::open(&place.root, place.node_name.as_deref())?;
-    let mut scene = scene(reader.node().await?, place, &mut pods);
-    api.settle().await;
-    scene.cluster = api.picture();
-    cluster::know_as(&mut scene.node, &scene.cluster);
-    scene.asked.causes.clone_from(&causes.cause);
+    let mut still = Still::read(place).await?;
+    still.scene.asked.causes.clone_from(&causes.cause);
     let mut judge = Diagnoser::default();
-    let mut gathering = Gathering::new(place.places());
     // What is found out can point to more that is worth knowing.
     loop {
-        let mut wants = judge.findings(&scene, &nothing_seen()).wants;
-        wants.retain(|w| !scene.gathered.has(w));
-        if wants.is_empty() {
+        let wants = judge.findings(&still.scene, &nothing_seen()).wants;
+        if !still.settle(wants).await {
             break;
         }
-        gathering.settle(wants, &mut scene.gathered).await;
     }
-    scene.run.not_checked = not_checked(&scene, &pods, &api);
-    scene.run.not_checked.extend(reader.not_checked());
-    scene.run.sources = pods.used();
-    scene.run.blind = pods_unread(&scene.node).is_some();
-    Ok(judge.verdict(&scene, &nothing_seen()))
-}
-
-fn nothing_seen() -> Observation {
-    Observation {
-        now: read::now(),
-        ..Observation::default()
-    }
-}
-
-fn scene(mut node: Node, place: &NodeRootArgs, pods: &mut Pods) -> Scene {
-    let said = place.node_ip.iter().map(|a| (*a, "--node-ip".into()));
-    node.known_as.extend(said);
-    let now = read::now();
-    Scene {
-        start: node.clone(),
-        pods: pods.index(&node),
-        cluster: Default::default(),
-        node,
-        gathered: Gathered::default(),
-        names: Box::new(KnownNames::default()),
-        clock: Clock {
-            monotonic: now,
-            wall: jiff::Timestamp::now(),
-        },
-        run: Run {
-            started: now,
-            ..Run::default()
-        },
-        asked: crate::pipeline::asked::Asked::default(),
-        links: Vec::new(),
-    }
-}
-
-fn not_checked(scene: &Scene, pods: &Pods, api: &cluster::Source) -> Vec<NotChecked> {
     let mut rows = vec![NotChecked::new(
         mark!("traffic"),
         mark!("an audit does not watch it: `netdiag diagnose` does"),
     )];
-    rows.extend(pods_unread(&scene.node));
-    rows.extend(scene.asked.not_checked(0));
-    rows.extend(pods.not_checked(&scene.pods));
-    rows.extend(api.not_checked());
-    rows.extend(scene.gathered.not_checked());
-    rows
+    rows.extend(pods_unread(&still.scene.node));
+    rows.extend(still.not_checked());
+    still.scene.run.not_checked = rows;
+    still.scene.run.blind = pods_unread(&still.scene.node).is_some();
+    Ok(judge.verdict(&still.scene, &nothing_seen()))
 }
 
 /// The pods whose own side stays unknown: what it sends at most, and its addresses.

@@ -33,6 +33,7 @@ pub mod report;
 pub mod run;
 pub mod schema;
 pub mod session;
+mod still;
 #[cfg(feature = "top")]
 pub mod top;
 pub mod watch;

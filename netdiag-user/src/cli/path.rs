@@ -1,4 +1,6 @@
 //! `netdiag path`: one flow's way, hop by hop.
+pub mod predict;
+
 use std::{
     collections::BTreeSet,
     net::IpAddr,
@@ -9,6 +11,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use tokio::time::{MissedTickBehavior, interval};
 
+use self::predict::Computed;
 use super::{
     Usage,
     diagnose::cut_short,
@@ -18,7 +21,7 @@ use super::{
     watch::Signals,
 };
 use crate::{
-    diagnosis::{Evaluated, diagnoser::Diagnoser, path},
+    diagnosis::{Evaluated, diagnoser::Diagnoser, path, predicted},
     host::probe::{Order, probe},
     model::{
         gather::Want,
@@ -50,6 +53,8 @@ pub struct PathArgs {
     #[arg(value_delimiter = ',')]
     pub probe: Option<Vec<ProbeKind>>,
     #[command(flatten)]
+    pub computed: Computed,
+    #[command(flatten)]
     pub scope: Scope,
     /// How long to watch: 5s, 2m; with --probe until the probes have ended.
     #[arg(short, long, default_value = "5s", value_parser = duration)]
@@ -66,13 +71,25 @@ pub struct PathArgs {
 pub async fn run(mut args: PathArgs, global: &Global) -> Result<i32> {
     let ends = [&mut args.source, &mut args.destination];
     name_within(&mut args.scope.only.namespace, ends);
+    if args.computed.predict {
+        if args.probe.is_some() || args.keep.record.is_some() || args.keep.pcap.is_some() {
+            let what =
+                "--predict watches and sends nothing: leave --probe, --record and --pcap out";
+            return Err(Usage(what.into()).into());
+        }
+        let mut signals = Signals::catch()?;
+        return tokio::select! {
+            code = predict::run(&args) => code,
+            code = signals.wait() => Ok(code),
+        };
+    }
     let mut sink = args.keep.sink(args.output_file.as_deref())?;
     let mut signals = Signals::catch()?;
     let asked = args.scope.only.asked(&args.scope.iface, &Causes::default());
     let keeping = args.scope.keeping(Level::Full);
     let mut session = Session::open(&args.scope, asked, &args.keep, keeping, global).await?;
     crate::sys::ready::say();
-    let watched = watch(&mut session, &args, &mut signals).await;
+    let watched = watch(&mut session, &args, (&mut signals, &mut sink)).await;
     session.close().await;
     let path = watched?;
     output::path(&mut sink, &path, args.output)?;
@@ -92,13 +109,17 @@ pub fn name_within(namespaces: &mut Vec<String>, ends: [&mut Wanted; 2]) {
 }
 
 /// Ends at its time or at a signal: what was seen until then is told.
-async fn watch(session: &mut Session, args: &PathArgs, signals: &mut Signals) -> Result<Path> {
+async fn watch(
+    session: &mut Session,
+    args: &PathArgs,
+    (signals, sink): (&mut Signals, &mut output::Sink),
+) -> Result<Path> {
     let begun = Instant::now();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut probing = Probing::default();
     let (mut tracked, mut since) = (BTreeSet::new(), None);
-    let mut judge = Diagnoser::default();
+    let (mut judge, mut told) = (Diagnoser::default(), None);
     loop {
         let signalled = tokio::select! {
             _ = ticks.tick() => false,
@@ -121,6 +142,11 @@ async fn watch(session: &mut Session, args: &PathArgs, signals: &mut Signals) ->
         let ends = path::ends(&facts, &args.source, &args.destination);
         if let Ok(ends) = &ends {
             facts.follow(Followed::between(ends));
+            if told.is_none() && (over || predict::is_ready(&facts, ends)) {
+                let sent = args.computed.sent();
+                let all = told.insert(predicted::predicted(&facts, ends, &sent));
+                output::predicted(sink, all, args.output)?;
+            }
         }
         let Evaluated {
             findings, wants, ..
@@ -131,6 +157,7 @@ async fn watch(session: &mut Session, args: &PathArgs, signals: &mut Signals) ->
             Ok(ends) if over => {
                 let mut path = path::path(&facts, ends, &session.scene.run, &findings);
                 path::conclude(&mut path, probing.probes);
+                path.predicted = told.unwrap_or_default();
                 if signalled {
                     path.not_checked.push(cut_short(args.duration));
                 }
@@ -138,7 +165,8 @@ async fn watch(session: &mut Session, args: &PathArgs, signals: &mut Signals) ->
             }
             Ok(ends) => {
                 tracked = connections(&ends.0);
-                let wants = with_own(wants, &tracked);
+                let mut wants = with_own(wants, &tracked);
+                wants.extend(predicted::wants(&facts, &ends));
                 if let Some(kinds) = args.probe.as_ref().filter(|_| probing.none()) {
                     let path = path::path(&facts, ends, &session.scene.run, &findings);
                     probing.start(order(session, args, &path, kinds)?);

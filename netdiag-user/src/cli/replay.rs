@@ -20,7 +20,10 @@ use super::{
     diagnose::code,
     exit,
     options::{Causes, SelectionArgs, duration},
-    path::name_within,
+    path::{
+        name_within,
+        predict::{self, Computed},
+    },
 };
 use crate::{
     diagnosis::{
@@ -59,6 +62,8 @@ pub struct ReplayArgs {
     /// One flow's way instead of the verdict, as `netdiag path` prints it: over all of the nodes.
     #[arg(long, num_args = 2, value_names = ["SRC", "DST[:PORT]"])]
     pub path: Option<Vec<Wanted>>,
+    #[command(flatten)]
+    pub computed: Computed,
     /// The recording as a full screen, as `netdiag top --in FILE` shows it.
     #[cfg(feature = "top")]
     #[arg(long)]
@@ -108,8 +113,15 @@ pub const OVERWRITES: &str =
 
 pub fn run(args: &ReplayArgs) -> Result<i32> {
     let mut args = args.clone();
-    if let Some([source, destination]) = args.path.as_deref_mut() {
-        name_within(&mut args.only.namespace, [source, destination]);
+    match args.path.as_deref_mut() {
+        Some([source, destination]) => {
+            name_within(&mut args.only.namespace, [source, destination]);
+        }
+        _ if args.computed != Computed::default() => {
+            let what = "a way is computed between two ends: --path SRC DST[:PORT]";
+            return Err(Usage(what.into()).into());
+        }
+        _ => {}
     }
     allowance::at_most(args.max_time);
     allowance::guard(&args.files, args.anonymise.is_none());
@@ -176,12 +188,19 @@ pub fn replay(args: &ReplayArgs, sink: &mut output::Sink) -> Result<i32> {
         }
     };
     if let Some([source, destination]) = args.path.as_deref() {
-        let mut paths = path::paths(&mut recorded, source, destination)?;
+        let mut paths = path::paths(&mut recorded, [source, destination], &args.computed)?;
         if let Some(first) = paths.first_mut() {
             first.not_checked.extend(args.missing.iter().cloned());
         }
-        output::paths(sink, &paths, args.output)?;
-        return Ok(match path::code(&paths) {
+        let unwatched = args.computed.predict;
+        let code = match unwatched || paths.iter().all(|path| path.flows == 0) {
+            true if paths.iter().any(|path| !path.predicted.is_empty()) => {
+                predict::code(paths.iter().flat_map(|path| &path.predicted))
+            }
+            _ => path::code(&paths),
+        };
+        output::paths(sink, &paths, (args.output, unwatched))?;
+        return Ok(match code {
             exit::OK if !args.missing.is_empty() => exit::INCOMPLETE,
             code => code,
         });

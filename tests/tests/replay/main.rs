@@ -2,6 +2,7 @@
 mod foretold;
 mod help;
 mod incidents;
+mod predicted;
 mod recorded;
 mod redact;
 mod replayed;

@@ -11,6 +11,7 @@ mod name_grace_period;
 mod need;
 pub mod nodes;
 pub mod path;
+pub mod predicted;
 mod shared;
 #[cfg(test)]
 mod testing;

@@ -81,6 +81,7 @@ pub fn path_with(
             .filter(|c| fate::answered(facts, c))
             .count(),
         translated_by,
+        predicted: Vec::new(),
         request,
         reply,
         probes: Vec::new(),

@@ -10,7 +10,7 @@ use crate::{
     model::{
         netfilter::Family,
         shell::{CommandKind, CommandLine},
-        verdict::{Finding, Severity, Tried},
+        verdict::{Finding, Fix, Severity, Tried},
         world::{World, ruleset::Rule},
     },
     pipeline::{facts::Facts, tried::End},
@@ -37,7 +37,7 @@ fn of(facts: &Facts<'_>, finding: &Finding) -> Option<Tried> {
     if conversations.is_empty() {
         return None;
     }
-    let changed = changed(facts, finding)?;
+    let changed = changed(facts, &finding.fix)?;
     let prepared = Prepared::new(&changed);
     let (mut tried, mut same) = (Tried::default(), None);
     for (flow, asked) in &conversations {
@@ -77,9 +77,9 @@ fn of(facts: &Facts<'_>, finding: &Finding) -> Option<Tried> {
 }
 
 /// The node with a fix's commands for it carried out; nothing where there is none, or one is not understood.
-fn changed(facts: &Facts<'_>, finding: &Finding) -> Option<World> {
+pub fn changed(facts: &Facts<'_>, fix: &Fix) -> Option<World> {
     // What is for kubectl or another node stands beside.
-    let repairs = finding.fix.repairs();
+    let repairs = fix.repairs();
     let ours = repairs.filter(|line| line.kind() == CommandKind::Change);
     let repairs: Vec<&CommandLine> = ours.collect();
     let world = facts.prepared().world;

@@ -169,6 +169,8 @@ pub(crate) struct Walker<'w> {
     notes: bool,
     /// The last rule of which nobody could tell what it does with a packet.
     undecided: Cell<Option<Filter<'w>>>,
+    /// The last rule that translated.
+    translated: Cell<Option<Subject<'w>>>,
     /// Of questions that whoever heard them may not answer.
     silent: RefCell<Vec<Step<'w>>>,
 }
@@ -216,6 +218,7 @@ impl<'w> Walker<'w> {
             chances: Chances::default(),
             notes,
             undecided: Cell::default(),
+            translated: Cell::default(),
             silent: RefCell::default(),
         }
     }

@@ -29,6 +29,7 @@ pub mod path;
 pub mod pod;
 pub mod pod_cgroup;
 pub mod policy;
+pub mod predicted;
 pub mod reason;
 pub mod roles;
 pub mod runtime;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::wanted::{Name, Wanted, Who, bracketed};
 use super::{
+    predicted::Predicted,
     verdict::{Finding, NotChecked, PodRef},
     words::{DIRECTIONS, ROLES, TIME},
 };
@@ -291,6 +292,9 @@ pub struct Path {
     pub answered: usize,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub translated_by: Option<KnownBy>,
+    /// What the kernel must do with it, computed from what was read of the node: one of each family that both ends have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub predicted: Vec<Predicted>,
     pub request: Way,
     pub reply: Way,
     /// What `--probe` sent; its packets are counted above too.

@@ -7,6 +7,7 @@ mod live;
 mod locale;
 mod path;
 mod pcapng;
+mod predicted;
 mod programs;
 pub mod schema;
 mod sink;
@@ -47,6 +48,7 @@ pub use self::{
 use model::{
     foretold::Foretold,
     path::Path,
+    predicted::Predicted,
     verdict::{Finding, Verdict},
 };
 
@@ -72,6 +74,24 @@ pub fn met(findings: &[&Finding]) -> Result<()> {
     sink.write(&text)
 }
 
+/// Prints computed ways for people: in a document they are a part of the path.
+pub fn predicted(sink: &mut Sink, all: &[Predicted], format: Format) -> Result<()> {
+    match format {
+        Format::Table => sink.write(&predicted::render(all, sink.width())),
+        Format::Wide => sink.write(&predicted::render(all, usize::MAX)),
+        _ => Ok(()),
+    }
+}
+
+/// Prints a path of which nothing was watched.
+pub fn unwatched(sink: &mut Sink, path: &Path, format: Format) -> Result<()> {
+    match format {
+        Format::Table => sink.write(&path::unwatched(path, sink.width())),
+        Format::Wide => sink.write(&path::unwatched(path, usize::MAX)),
+        other => document(sink, path, other),
+    }
+}
+
 /// Prints a path in the wanted form.
 pub fn path(sink: &mut Sink, path: &Path, format: Format) -> Result<()> {
     match format {
@@ -81,15 +101,23 @@ pub fn path(sink: &mut Sink, path: &Path, format: Format) -> Result<()> {
     }
 }
 
-/// Prints the paths of several nodes, one below the other; a single one is itself.
-pub fn paths(sink: &mut Sink, paths: &[Path], format: Format) -> Result<()> {
+/// Prints the paths of several nodes, one below the other; a single one is itself. Of what is computed alone nothing else
+/// is said.
+pub fn paths(sink: &mut Sink, paths: &[Path], (format, computed): (Format, bool)) -> Result<()> {
+    let one = |sink: &mut Sink, one: &Path| {
+        if computed {
+            return unwatched(sink, one, format);
+        }
+        predicted(sink, &one.predicted, format)?;
+        path(sink, one, format)
+    };
     match (paths, format) {
-        ([one], _) => path(sink, one, format),
-        (_, Format::Table | Format::Wide) => paths.iter().enumerate().try_for_each(|(n, one)| {
+        ([first], _) => one(sink, first),
+        (_, Format::Table | Format::Wide) => paths.iter().enumerate().try_for_each(|(n, it)| {
             if n > 0 {
                 sink.write("\n")?;
             }
-            path(sink, one, format)
+            one(sink, it)
         }),
         _ => document(sink, &paths, format),
     }

@@ -2,7 +2,10 @@
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::NOTHING};
 use netdiag_lang::{retold, t};
 
-use super::style::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, clean, paint, wrap};
+use super::{
+    predicted,
+    style::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, clean, paint, wrap},
+};
 use crate::model::{
     address::host,
     path::{Answer, Course, End, FateKind, KnownBy, Outcome, Path, Probe, ProbeKind, Step, Way},
@@ -17,6 +20,19 @@ pub fn render(path: &Path, width: usize) -> String {
     out.push_str(&probes(&path.probes));
     out.push_str(&foot(path, width));
     out
+}
+
+/// What is computed alone.
+pub fn unwatched(path: &Path, width: usize) -> String {
+    let ends = format!("{} → {}", end(&path.source), end(&path.destination));
+    let node = t!(
+        "{} · Linux {} · nothing was watched",
+        path.node,
+        path.kernel
+    );
+    let mut out = painted(BOLD, &ends, width) + &painted(DIM, &node, width);
+    out.push_str(&predicted::render(&path.predicted, width));
+    out + &not_checked(path, width)
 }
 
 fn probes(probes: &[Probe]) -> String {
@@ -332,6 +348,11 @@ fn foot(path: &Path, width: usize) -> String {
     if path.causes.is_empty() && is_bad(path.outcome) {
         out.push_str(&paint(DIM, &wrap(&clean(&next(path)), width, "  ")));
     }
+    out + &not_checked(path, width)
+}
+
+fn not_checked(path: &Path, width: usize) -> String {
+    let mut out = String::new();
     for one in &path.not_checked {
         let line = t!("not checked: {}: {}", retold(&one.what), retold(&one.why));
         out.push_str(&paint(DIM, &wrap(&clean(&line), width, "  ")));
@@ -427,6 +448,7 @@ mod tests {
             flows: 0,
             answered: 0,
             translated_by: None,
+            predicted: Vec::new(),
             request: Way::default(),
             reply: Way::default(),
             probes: Vec::new(),

@@ -108,7 +108,7 @@ fn printed(told: &Told, format: Format) -> String {
     verdict(&mut sink, &told.verdict, &[], format).expect("told");
     let screen = verdict::screen::render(&told.verdict, &told.drawn, 80, false);
     sink.write(&screen).expect("told");
-    paths(&mut sink, &told.ways, format).expect("told");
+    paths(&mut sink, &told.ways, (format, false)).expect("told");
     sink.text()
 }
 

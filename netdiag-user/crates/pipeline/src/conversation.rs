@@ -208,9 +208,14 @@ fn answers<'w>(
     (request, before): (&Walk<'_>, Memory),
 ) -> (Vec<(Walk<'w>, Memory)>, bool) {
     let mut came = Vec::new();
-    arrived(request, before, &mut came);
+    arrived(request, (before, None), &mut came);
     let (mut all, mut lacks) = (Vec::new(), false);
-    for (step, memory) in came {
+    for Came {
+        step,
+        memory,
+        wrapped_by,
+    } in came
+    {
         let Some(answer) = of.answered_as(facts, &step.packet) else {
             continue;
         };
@@ -222,9 +227,14 @@ fn answers<'w>(
             })),
             Does::Leaves { device } if beyond == Beyond::Expected => {
                 let seen = start(facts, prepared.world, &answer);
-                let index = device;
-                let netns = step.netns;
-                seen.or_else(|| coming_back(prepared.world, End { netns, index }, &answer))
+                let own = End {
+                    netns: step.netns,
+                    index: device,
+                };
+                // What a tunnel carried away comes back out of it.
+                let wrapped_by = wrapped_by.filter(|_| step.packet.carries.is_some());
+                let end = wrapped_by.unwrap_or(own);
+                seen.or_else(|| coming_back(prepared.world, end, &answer))
             }
             _ => start(facts, prepared.world, &answer),
         };
@@ -240,20 +250,56 @@ fn answers<'w>(
     (all, lacks)
 }
 
+/// The first packet of one that nobody has sent yet.
+pub(super) fn unsent(facts: &Facts<'_>, flow: &FlowKey, bytes: u32) -> Packet {
+    packet(facts, flow, (Size::Seen(bytes), false))
+}
+
+/// Answers to what nobody has sent yet, of so many bytes, and whether there are some of which nobody knows where they begin.
+pub(super) fn unsent_answers<'w>(
+    facts: &Facts<'_>,
+    prepared: &'w Prepared<'w>,
+    (of, bytes): (Conversation, u32),
+    request: &Walk<'_>,
+) -> (Vec<Walk<'w>>, bool) {
+    let of = ((of, bytes), Beyond::Expected);
+    let (all, lacks) = answers(facts, prepared, of, (request, Memory::default()));
+    (all.into_iter().map(|(way, _)| way).collect(), lacks)
+}
+
 /// Where it came to, with what its way there taught.
-fn arrived<'a, 'w>(walk: &'a Walk<'w>, before: Memory, came: &mut Vec<(&'a Step<'w>, Memory)>) {
+struct Came<'a, 'w> {
+    step: &'a Step<'w>,
+    memory: Memory,
+    /// The device that it was sent by as it is: where a tunnel carries it from there on, that tunnel.
+    wrapped_by: Option<End>,
+}
+
+fn arrived<'a, 'w>(
+    walk: &'a Walk<'w>,
+    (before, mut sent_by): (Memory, Option<End>),
+    came: &mut Vec<Came<'a, 'w>>,
+) {
     let memory = before.with(walk);
     for step in &walk.steps {
+        let inner = || (memory.clone(), sent_by);
         match &step.does {
-            Does::Delivers | Does::Leaves { .. } => came.push((step, memory.clone())),
+            Does::Sends { device, .. } if step.packet.carries.is_none() => {
+                let (netns, index) = (step.netns, *device);
+                sent_by = Some(End { netns, index });
+            }
+            Does::Delivers | Does::Leaves { .. } => came.push(Came {
+                step,
+                memory: memory.clone(),
+                wrapped_by: sent_by,
+            }),
             Does::Chooses(branches) => {
                 let each = branches.iter();
-                each.for_each(|(_, branch)| arrived(branch, memory.clone(), came));
+                each.for_each(|(_, branch)| arrived(branch, inner(), came));
             }
             Does::Copies(copies) => {
-                copies
-                    .iter()
-                    .for_each(|copy| arrived(copy, memory.clone(), came));
+                let each = copies.iter();
+                each.for_each(|copy| arrived(copy, inner(), came));
             }
             _ => {}
         }
@@ -280,7 +326,7 @@ pub fn ends_of<'a, 'w>(walk: &'a Walk<'w>) -> Vec<(&'a Walk<'w>, &'a Step<'w>)> 
 }
 
 /// Where the flow was met first: at a link that it came in by, else in the namespace that has its source.
-fn start(facts: &Facts<'_>, world: &World, flow: &FlowKey) -> Option<Start> {
+pub(super) fn start(facts: &Facts<'_>, world: &World, flow: &FlowKey) -> Option<Start> {
     let known = |flow: &FlowKey| facts.journeys().get(flow).map(|j| j.hops.clone());
     let hops = known(flow);
     // What came in from elsewhere is not the node's, though the node may have its sender's address, too.
@@ -314,7 +360,7 @@ fn start(facts: &Facts<'_>, world: &World, flow: &FlowKey) -> Option<Start> {
 }
 
 /// By a link, for whoever is at its end here.
-fn coming_back(world: &World, end: End, flow: &FlowKey) -> Option<Start> {
+pub(super) fn coming_back(world: &World, end: End, flow: &FlowKey) -> Option<Start> {
     let to = frame_to(world, end, flow, |_| true)?;
     Some(Start::Device(end, Frame::new(None, to)))
 }

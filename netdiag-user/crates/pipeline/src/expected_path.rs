@@ -102,7 +102,7 @@ fn beside(facts: &Facts<'_>, source: IpAddr, destination: IpAddr) -> Option<Vec<
 }
 
 /// The host side of a local pod's link.
-pub(super) fn pod_link<'a>(facts: &Facts<'a>, address: IpAddr) -> Option<&'a Link> {
+pub fn pod_link<'a>(facts: &Facts<'a>, address: IpAddr) -> Option<&'a Link> {
     let name = facts
         .pods
         .by_address(address)

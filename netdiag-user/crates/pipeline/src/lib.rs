@@ -19,6 +19,7 @@ pub mod misled;
 pub mod names;
 pub mod owed;
 pub mod picture;
+pub mod predicted;
 pub mod samples;
 pub mod scene;
 pub mod since;

@@ -160,7 +160,7 @@ impl Facts<'_> {
 }
 
 /// The last steps of all its branches; of copies those that get somewhere, if any does.
-fn ends<'a, 'w>(walk: &'a Walk<'w>) -> Vec<&'a Step<'w>> {
+pub(super) fn ends<'a, 'w>(walk: &'a Walk<'w>) -> Vec<&'a Step<'w>> {
     let of = |step: &'a Step<'w>| match &step.does {
         Does::Copies(copies) => {
             let all: Vec<_> = copies.iter().flat_map(ends).collect();

@@ -58,6 +58,9 @@ pub struct Path {
     #[serde(default)]
     #[schemars(range(min = 1, max = LONGEST_WATCH))]
     pub duration_seconds: Option<u64>,
+    /// Compute the way from the node's state and end there, without watching or any program in the kernel.
+    #[serde(default)]
+    pub predict: bool,
 }
 
 #[derive(Deserialize, JsonSchema, Default)]
@@ -122,6 +125,11 @@ impl Line {
     /// `--option=value`, which clap takes for nothing else.
     pub fn option(mut self, option: &str, value: &str) -> Self {
         self.words.push(format!("{option}={value}").into());
+        self
+    }
+
+    pub fn switch(mut self, option: &str) -> Self {
+        self.words.push(option.into());
         self
     }
 
@@ -209,6 +217,10 @@ impl Path {
     pub fn line(&self, options: &[OsString]) -> Line {
         let seconds = self.duration_seconds.unwrap_or(WATCH_PATH);
         let line = Line::new("path").json().with(options).watch(seconds);
+        let line = match self.predict {
+            true => line.switch("--predict"),
+            false => line,
+        };
         line.operands(&[&self.source, &self.destination])
     }
 
@@ -242,8 +254,10 @@ mod tests {
             source: "--record=/etc/x".into(),
             destination: "-v".into(),
             duration_seconds: None,
+            predict: true,
         };
         let line = path.line(&[]).finished().expect("words");
+        assert!(line.iter().any(|word| word == "--predict"));
         assert_eq!(line[line.len() - 3..], ["--", "--record=/etc/x", "-v"]);
     }
 

@@ -23,8 +23,9 @@ pub fn all() -> Vec<Tool> {
         ),
         (
             "path",
-            "One flow's way through this node, counted at each hop: where it was last seen, what dropped \
-             it. Sends nothing itself. Needs root; one live call at a time.",
+            "One flow's way through this node, computed from its state and counted at each hop: where it ends or was \
+             last seen, what dropped it; with predict before anybody sends anything. Sends nothing itself. Needs root; one \
+             live call at a time.",
             forms::input::<calls::Path>(),
             forms::document(Kind::Path),
         ),

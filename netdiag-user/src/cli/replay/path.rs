@@ -4,11 +4,15 @@ use std::{collections::BTreeSet, net::IpAddr};
 use anyhow::Result;
 use netdiag_common::flow::FlowKey;
 
-use super::super::{Usage, exit, path::code as code_of_one};
+use super::super::{
+    Usage, exit,
+    path::{code as code_of_one, predict::Computed},
+};
 use crate::{
     diagnosis::{
         nodes::Recorded,
         path::{end, onward, paired, path_with},
+        predicted::predicted,
     },
     model::{
         flow::ends as addresses,
@@ -23,8 +27,8 @@ const MOST_TRANSLATIONS: usize = 3;
 /// The way on each node, the node where it begins first.
 pub fn paths(
     recorded: &mut [Recorded],
-    source: &Wanted,
-    destination: &Wanted,
+    [source, destination]: [&Wanted; 2],
+    computed: &Computed,
 ) -> Result<Vec<Path>> {
     let ends = known(recorded, source, PodRole::Source).and_then(|source| {
         let destination = known(recorded, destination, PodRole::Destination)?;
@@ -38,7 +42,9 @@ pub fn paths(
         let further: BTreeSet<FlowKey> = further.collect();
         legs.extend(further);
     }
-    let paths = recorded.iter_mut().map(|it| of(it, &ends, &legs));
+    let paths = recorded
+        .iter_mut()
+        .map(|it| of(it, &ends, (&legs, computed)));
     let mut paths: Vec<Path> = paths.collect();
     paths.sort_by_key(came_in);
     Ok(paths)
@@ -63,16 +69,27 @@ fn further(it: &Recorded, ends: &(End, End), legs: &BTreeSet<FlowKey>) -> BTreeS
     onward(&it.scene.facts(&rows), ends, legs)
 }
 
-fn of(it: &mut Recorded, ends: &(End, End), legs: &BTreeSet<FlowKey>) -> Path {
+fn of(
+    it: &mut Recorded,
+    ends: &(End, End),
+    (legs, computed): (&BTreeSet<FlowKey>, &Computed),
+) -> Path {
     let rows = it.scene.rows(&it.last);
     let facts = it.scene.facts(&rows);
     facts.follow(Followed::between(ends));
     let findings = it.judge.evaluated(&facts).findings;
     let way = |ends| path_with(&facts, ends, legs, &it.scene.run, &findings);
-    let path = way(ends.clone());
+    let mut path = way(ends.clone());
+    let read = !facts.prepared().world.stacks.is_empty();
+    if computed.predict || read && path.flows == 0 && legs.is_empty() {
+        path.predicted = predicted(&facts, ends, &computed.sent());
+    }
     match (path.flows, behind(ends, legs)) {
         // Then the routes are asked for what should have come here.
-        (0, Some(behind)) => way(behind),
+        (0, Some(behind)) => Path {
+            predicted: path.predicted,
+            ..way(behind)
+        },
         _ => path,
     }
 }

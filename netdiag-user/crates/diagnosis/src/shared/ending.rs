@@ -1,5 +1,5 @@
 //! Any step at which a way ends, in one sentence, a cause's own or not.
-use netdiag_forwarding::way::{Station, Step, Subject};
+use netdiag_forwarding::way::{Does, How, Station, Step, Subject};
 use netdiag_lang::t;
 
 use super::{dead_end, rule_evidence};
@@ -17,6 +17,15 @@ pub fn said(facts: &Facts<'_>, step: &Step<'_>) -> String {
             Some(rule) => t!("{whose}: rule {} of {place} refuses it", rule.number),
             None => t!("{whose}: the policy of {place} refuses it"),
         };
+    }
+    match step.does {
+        Does::Refuses(How::NoNeighbour(next)) => {
+            return t!("{whose}: nobody answers for the next hop {next}");
+        }
+        Does::Refuses(How::OtherHost) => {
+            return t!("{whose}: its frame is for another link-layer address");
+        }
+        _ => {}
     }
     match step.station {
         Station::Link => t!("{whose}: the link does not carry it"),

@@ -145,6 +145,7 @@ impl<'w> Walker<'w> {
             return Err(Unknown::NotModelled("what a hook sees of that".into()));
         }
         let before = *packet;
+        self.translated.set(None);
         let mut turned: Option<Turned<'w>> = None;
         for asked in chains
             .iter()
@@ -212,7 +213,7 @@ impl<'w> Walker<'w> {
         let step = Step {
             netns: space.netns,
             station: Station::Hook,
-            by: None,
+            by: self.translated.take(),
             does: Does::Passes,
             packet: *packet,
         };

@@ -130,6 +130,7 @@ impl<'w> Walker<'w> {
                 self.refuse(walk, space, no, packet)?;
                 return Ok(None);
             }
+            self.translated.set(Some(by));
             let range = ranged(&range, own)?;
             return self.decided(walk, space, (of, side), range).map(Some);
         }

@@ -1,8 +1,11 @@
 //! Where a packet's way can end or turn.
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// In the kernel's own order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Station {
     /// A device: sending, the wire, coming in.

@@ -1,0 +1,164 @@
+//! Ways computed from other people's incidents, of connections that nobody has begun.
+use std::path::Path;
+
+use netdiag_tests::{netdiag::netdiag, process::Ended};
+use serde_json::Value;
+
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
+
+fn replayed(recording: &str, ends: [&str; 2], more: &[&str]) -> Ended {
+    let file = Path::new(FIXTURES).join(format!("{recording}.ndr"));
+    let file = file.display().to_string();
+    let [source, destination] = ends;
+    let words = ["replay", &file, "--path", source, destination];
+    netdiag(&[&words, more].concat())
+}
+
+fn predicted(recording: &str, ends: [&str; 2]) -> (Value, Option<i32>) {
+    let ended = replayed(recording, ends, &["--predict", "-o", "json"]);
+    let told = ended.json();
+    (told["predicted"][0].clone(), ended.code)
+}
+
+/// The last steps of all branches.
+fn ends(steps: &Value) -> Vec<Value> {
+    let steps = steps.as_array().into_iter().flatten();
+    let of = |step: &Value| {
+        let branches = step["branches"].as_array().into_iter().flatten();
+        let inner: Vec<Value> = branches.flat_map(|one| ends(&one["steps"])).collect();
+        let ends = ["leaves", "delivers", "refuses", "unknown"];
+        match ends.iter().any(|word| step["does"] == *word) {
+            true => vec![step.clone()],
+            false => inner,
+        }
+    };
+    steps.flat_map(of).collect()
+}
+
+#[test]
+fn a_way_ends_where_the_incidents_packets_do() {
+    for (recording, source, destination, at) in [
+        (
+            "incidents/23-host-net-in-service-range",
+            "10.244.1.5",
+            "10.100.0.100:6443",
+            "rule 2 of ip kube-proxy cluster-ips-check",
+        ),
+        (
+            "incidents/25-cni0-shadows-lan",
+            "10.42.0.1",
+            "10.42.0.200:445",
+            "nobody answers for the next hop 10.42.0.200",
+        ),
+        (
+            "incidents/35-ra-ignored-default-lost-v6",
+            "2003:e5:d731:9d44::4",
+            "[2001:db8:35::80]:443",
+            "no route leads it on",
+        ),
+        (
+            "incidents/33-veth-mac-changed",
+            "10.80.4.142",
+            "172.20.0.1:443",
+            "for another link-layer address",
+        ),
+        (
+            "recordings/path-broken",
+            "10.244.20.23",
+            "10.244.116.64:9000",
+            "takes what shop/cart-psst9cbl8-xlksm sends from there for forged",
+        ),
+    ] {
+        let (told, code) = predicted(recording, [source, destination]);
+        assert_eq!(told["outcome"], "refused", "{recording}: {told:#}");
+        assert_eq!(code, Some(1), "{recording}");
+        let summary = told["summary"].as_str().expect("a sentence");
+        assert!(summary.contains(at), "{recording}: {summary}");
+        let last = ends(&told["request"]);
+        let refuses = last.iter().any(|step| step["does"] == "refuses");
+        assert!(refuses, "{recording}: {last:#?}");
+    }
+}
+
+#[test]
+fn the_change_that_is_printed_is_known_to_help() {
+    for (recording, source, destination) in [
+        (
+            "incidents/23-host-net-in-service-range",
+            "10.244.1.5",
+            "10.100.0.100:6443",
+        ),
+        // The answers are refused by the same policy.
+        (
+            "incidents/policy-on-bridged-frames",
+            "192.168.152.11",
+            "192.168.152.12:8080",
+        ),
+        (
+            "recordings/path-broken",
+            "10.244.20.23",
+            "10.244.116.64:9000",
+        ),
+    ] {
+        let (told, _) = predicted(recording, [source, destination]);
+        assert_eq!(told["tried"]["get_through"], 1, "{recording}: {told:#}");
+        let commands = told["fix"]["commands"].as_array().expect("commands");
+        assert!(!commands.is_empty(), "{recording}");
+    }
+}
+
+#[test]
+fn what_is_alive_arrives_there_and_back() {
+    let ends_of = ["10.42.7.20", "10.43.0.77:5432"];
+    let (told, code) = predicted("incidents/07-established-to-gone-pod", ends_of);
+    assert_eq!((told["outcome"].as_str(), code), (Some("arrives"), Some(0)));
+    for end in ends(&told["request"]) {
+        assert_eq!(end["does"], "delivers", "{end:#}");
+        assert_eq!(end["destination"], "10.42.7.22:5432", "behind the Service");
+    }
+    let translated = told["request"].as_array().expect("steps").iter();
+    let by = translated.filter_map(|step| step["by"].as_str());
+    let by: Vec<&str> = by.collect();
+    assert!(by.contains(&"rule 1 of ip nat services"), "{by:?}");
+    let back = told["reply"].as_array().expect("ways");
+    assert_eq!(back.len(), 1, "those that look alike are one");
+}
+
+#[test]
+fn a_recording_without_the_flow_is_asked_for_its_way() {
+    let ends = ["10.244.1.5", "10.100.0.100:6444"];
+    let ended = replayed("incidents/23-host-net-in-service-range", ends, &[]);
+    let text = ended.text();
+    assert!(text.contains("REFUSED"), "{text}");
+    assert!(text.contains("$ nft -a list chain ip kube-proxy cluster-ips-check"));
+    assert_eq!(ended.code, Some(1));
+    let ended = replayed(
+        "incidents/23-host-net-in-service-range",
+        ["10.244.1.5", "10.100.0.100:6443"],
+        &[],
+    );
+    assert!(!ended.text().contains("Computed"), "it was seen");
+}
+
+#[test]
+fn what_was_not_read_cannot_be_told() {
+    // Nobody asked for the state that its ways are computed from.
+    let ends = ["10.244.20.23", "10.244.116.64:9000"];
+    let ended = replayed("recordings/no-route", ends, &["--predict"]);
+    assert_eq!(ended.code, Some(4));
+    let text = ended.text();
+    assert!(text.contains("was not read"), "{text}");
+}
+
+#[test]
+fn two_ends_are_asked_for() {
+    let file = format!("{FIXTURES}/recordings/no-route.ndr");
+    let ended = netdiag(&["replay", &file, "--predict"]);
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.join("\n").contains("--path SRC DST"));
+    let ended = netdiag(&["path", "10.0.0.1", "10.0.0.2", "--predict", "--probe"]);
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.join("\n").contains("sends nothing"));
+    let ended = netdiag(&["path", "10.0.0.1", "10.0.0.2", "--mark", "0xg"]);
+    assert_eq!(ended.code, Some(2));
+}
