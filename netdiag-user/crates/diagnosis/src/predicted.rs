@@ -6,6 +6,7 @@ mod words;
 use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_common::flow::FlowKey;
+use netdiag_forwarding::way::Step;
 use netdiag_lang::t;
 
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
         gather::Want,
         path::End,
         predicted::{Branch, Forecast, Predicted, Protocol},
+        services::Service,
         world::Netns,
     },
     pipeline::{
@@ -23,6 +25,7 @@ use crate::{
         predicted::{Came, Foreseen, Question},
     },
     shared::ending,
+    unexplained::owed::is_service,
 };
 
 /// Of a client: of the range that kernels choose from by themselves.
@@ -48,7 +51,10 @@ pub fn wants(facts: &Facts<'_>, (source, destination): &(End, End)) -> BTreeSet<
     let services = facts.gathered.services();
     let backends = services.into_iter().flat_map(|all| &all.rules);
     let backends = backends
-        .filter(|service| destination.addresses.contains(&service.address))
+        .filter(|service| {
+            let mut all = destination.addresses.iter();
+            all.any(|address| is_at(facts, service, *address))
+        })
         .flat_map(|service| service.backends.iter().map(|(address, _)| address));
     let ends = source.addresses.iter().chain(&destination.addresses);
     let ends = ends.chain(backends).copied();
@@ -133,7 +139,7 @@ fn one(
             predicted.reply.push(reply);
         }
     }
-    (predicted.outcome, predicted.summary) = judged(facts, &foreseen);
+    (predicted.outcome, predicted.summary) = judged(facts, &foreseen, to);
     if let Came::Stops { step, answer, .. } = foreseen.came() {
         predicted.fix = change::smallest(facts, (step, answer), &question);
         let fix = predicted.fix.as_ref();
@@ -142,9 +148,14 @@ fn one(
     predicted
 }
 
-fn judged(facts: &Facts<'_>, foreseen: &Foreseen<'_>) -> (Forecast, String) {
+fn judged(facts: &Facts<'_>, foreseen: &Foreseen<'_>, asked: IpAddr) -> (Forecast, String) {
     match foreseen.came() {
         Came::Arrives => match foreseen.leaves() {
+            Some(step) if is_untranslated(facts, foreseen, asked) => {
+                let left = words::left(facts, step);
+                let text = t!("{left}, a Service's address, which nothing here translates");
+                (Forecast::Refused, text)
+            }
             Some(step) => {
                 let left = words::left(facts, step);
                 let text = t!("{left}; its answer would pass here, and nothing beyond was read");
@@ -180,6 +191,18 @@ fn judged(facts: &Facts<'_>, foreseen: &Foreseen<'_>) -> (Forecast, String) {
     }
 }
 
+/// Of a port of the node's own the rules have no address.
+fn is_at(facts: &Facts<'_>, service: &Service, address: IpAddr) -> bool {
+    service.address == address || service.address.is_unspecified() && facts.owns(address)
+}
+
+/// Whether it leaves for a Service's own address: nobody else has that.
+fn is_untranslated(facts: &Facts<'_>, foreseen: &Foreseen<'_>, asked: IpAddr) -> bool {
+    let leaves = foreseen.leaves();
+    let same = |step: &Step<'_>| step.packet.carries.is_none() && step.packet.destination == asked;
+    leaves.is_some_and(same) && is_service(facts, asked)
+}
+
 /// Of a Service that it has for UDP alone that is meant; without a port ping asks.
 fn flow(
     facts: &Facts<'_>,
@@ -211,7 +234,11 @@ fn flow(
 
 fn of_service(facts: &Facts<'_>, at: (IpAddr, u16)) -> Option<u8> {
     let all = &facts.gathered.services()?.rules;
-    let own = || all.iter().filter(|it| (it.address, it.port) == at);
+    let (address, port) = at;
+    let own = || {
+        let all = all.iter().filter(|it| it.port == port);
+        all.filter(|it| is_at(facts, it, address))
+    };
     let tcp = own().any(|it| it.protocol == TCP);
     own().next().map(|it| if tcp { TCP } else { it.protocol })
 }

@@ -57,7 +57,7 @@ impl Facts<'_> {
         question: &Question,
     ) -> Option<Foreseen<'w>> {
         let begins = conversation::start(self, prepared.world, &question.flow)
-            .or_else(|| self.from_elsewhere(prepared, &question.flow))?;
+            .or_else(|| self.elsewhere(prepared, &question.flow))?;
         let packet = Packet {
             mark: question.mark,
             ..conversation::unsent(self, &question.flow, question.bytes)
@@ -77,7 +77,7 @@ impl Facts<'_> {
     }
 
     /// Where that comes in which somebody sends who is not on this node: by the link that leads to him.
-    fn from_elsewhere(&self, prepared: &Prepared<'_>, flow: &FlowKey) -> Option<Start> {
+    fn elsewhere(&self, prepared: &Prepared<'_>, flow: &FlowKey) -> Option<Start> {
         let (source, destination) = flow::ends(flow);
         let index = self.from_to(source, destination).iif?;
         let netns = self.node.netns;

@@ -2,13 +2,16 @@
 use netdiag_forwarding::{
     Prepared,
     connection::{Tracked, Tracking},
+    packet::Packet,
     way::{Does, Filter, Station, Step, Subject},
 };
 use netdiag_lang::t;
 
+use super::{is_at, is_untranslated};
 use crate::{
     model::{
-        flow::{TCP, UDP},
+        address::endpoint,
+        flow::{self, TCP, UDP},
         gather::Pass,
         shell::CommandLine,
         verdict::{Fix, Tried},
@@ -39,6 +42,15 @@ pub fn smallest(
     let list = rule_evidence::origin_of(&taker).list();
     let list = list.map(|list| facts.node.inside(step.netns, list));
     let mut commands: Vec<CommandLine> = list.into_iter().collect();
+    if has_no_end(facts, &step.packet) {
+        let to = endpoint(step.packet.destination, step.packet.dport);
+        return Some(Fix {
+            summary: t!(
+                "give the Service behind {to} an endpoint that this may go to: the rule of {place} says that it has none, or none on this node where its traffic policy is Local"
+            ),
+            commands,
+        });
+    }
     let all = (facts.prepared(), MOST);
     opened(facts, all, (step, answer), question, &mut commands)?;
     Some(Fix {
@@ -51,6 +63,16 @@ pub fn smallest(
             ),
         },
         commands,
+    })
+}
+
+/// It is for a Service that has no endpoints, or none here: to let it pass would lead it nowhere.
+fn has_no_end(facts: &Facts<'_>, packet: &Packet) -> bool {
+    let services = facts.gathered.services();
+    let mut all = services.into_iter().flat_map(|all| &all.rules);
+    all.any(|it| {
+        let is = it.port == packet.dport && is_at(facts, it, packet.destination);
+        is && (it.rejected || it.local)
     })
 }
 
@@ -123,6 +145,10 @@ pub fn tried(facts: &Facts<'_>, fix: &Fix, question: &Question) -> Option<Tried>
         ..Tried::default()
     };
     match foreseen.came() {
+        // Past the rules it would leave for an address that nobody has.
+        Came::Arrives if is_untranslated(facts, &foreseen, flow::ends(&question.flow).1) => {
+            return None;
+        }
         Came::Arrives => tried.get_through = 1,
         Came::Stops { step, .. } => tried.behind = Some(ending::said(facts, step)),
         Came::Untold(_) => return None,

@@ -23,7 +23,7 @@ mod drops;
 mod lookups;
 mod made_up;
 mod next_hops;
-mod owed;
+pub mod owed;
 mod passages;
 mod strays;
 mod symptoms;
