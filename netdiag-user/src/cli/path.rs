@@ -166,7 +166,10 @@ async fn watch(
             Ok(ends) => {
                 tracked = connections(&ends.0);
                 let mut wants = with_own(wants, &tracked);
-                wants.extend(predicted::wants(&facts, &ends));
+                // Once: a whole bridge of pods is not read again and again for it.
+                if told.is_none() {
+                    wants.extend(predicted::wants(&facts, &ends));
+                }
                 if let Some(kinds) = args.probe.as_ref().filter(|_| probing.none()) {
                     let path = path::path(&facts, ends, &session.scene.run, &findings);
                     probing.start(order(session, args, &path, kinds)?);
