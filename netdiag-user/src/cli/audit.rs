@@ -1,7 +1,9 @@
 //! `netdiag audit`: what the node's configuration alone tells, without programs in the kernel
 //! and without any privilege beyond reading.
+mod junit;
+
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use netdiag_lang::{english, mark};
 
 use super::{
@@ -11,7 +13,7 @@ use super::{
     watch::Signals,
 };
 use crate::{
-    diagnosis::diagnoser::Diagnoser,
+    diagnosis::{audit as owed, diagnoser::Diagnoser},
     model::{
         node::{Link, Node},
         roles::{Role, Roles},
@@ -27,10 +29,40 @@ pub struct AuditArgs {
     #[command(flatten)]
     pub causes: Causes,
     #[arg(short, long, value_enum, default_value_t)]
-    pub output: Format,
+    pub output: Printed,
     /// Write the output to this file instead of stdout.
     #[arg(long, value_name = "FILE")]
     pub output_file: Option<std::path::PathBuf>,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Printed {
+    /// For people.
+    #[default]
+    Table,
+    /// For people with wide terminals: nothing is shortened.
+    Wide,
+    /// One document at the end.
+    Json,
+    /// One object an event, flushed as it happens.
+    Ndjson,
+    Yaml,
+    /// JUnit XML, for CI systems.
+    Junit,
+}
+
+impl Printed {
+    /// As other commands have it.
+    pub fn format(self) -> Option<Format> {
+        Some(match self {
+            Self::Table => Format::Table,
+            Self::Wide => Format::Wide,
+            Self::Json => Format::Json,
+            Self::Ndjson => Format::Ndjson,
+            Self::Yaml => Format::Yaml,
+            Self::Junit => return None,
+        })
+    }
 }
 
 pub async fn run(args: AuditArgs) -> Result<i32> {
@@ -40,7 +72,10 @@ pub async fn run(args: AuditArgs) -> Result<i32> {
         verdict = audit(&args.place, &args.causes) => verdict?,
         code = signals.wait() => return Ok(code),
     };
-    output::verdict(&mut sink, &verdict, &[], args.output)?;
+    match args.output.format() {
+        Some(format) => output::verdict(&mut sink, &verdict, &[], format)?,
+        None => sink.write(&(junit::text(&verdict)? + "\n"))?,
+    }
     Ok(code(&verdict))
 }
 
@@ -50,7 +85,10 @@ async fn audit(place: &NodeRootArgs, causes: &Causes) -> Result<Verdict> {
     let mut judge = Diagnoser::default();
     // What is found out can point to more that is worth knowing.
     loop {
-        let wants = judge.findings(&still.scene, &nothing_seen()).wants;
+        let mut wants = judge.findings(&still.scene, &nothing_seen()).wants;
+        let seen = nothing_seen();
+        let rows = still.scene.rows(&seen);
+        wants.extend(owed::wants(&still.scene.facts(&rows)));
         if !still.settle(wants).await {
             break;
         }
@@ -63,7 +101,11 @@ async fn audit(place: &NodeRootArgs, causes: &Causes) -> Result<Verdict> {
     rows.extend(still.not_checked());
     still.scene.run.not_checked = rows;
     still.scene.run.blind = pods_unread(&still.scene.node).is_some();
-    Ok(judge.verdict(&still.scene, &nothing_seen()))
+    let seen = nothing_seen();
+    let mut verdict = judge.verdict(&still.scene, &seen);
+    let rows = still.scene.rows(&seen);
+    owed::tell(&still.scene.facts(&rows), &causes.cause, &mut verdict);
+    Ok(verdict)
 }
 
 /// The pods whose own side stays unknown: what it sends at most, and its addresses.

@@ -31,7 +31,7 @@ fn is_for_people(command: &Command) -> bool {
         Command::Explain(_) => true,
         Command::Run(args) => people(args.output),
         Command::Diagnose(args) => people(args.output),
-        Command::Audit(args) => people(args.output),
+        Command::Audit(args) => args.output.format().is_some_and(people),
         Command::Path(args) => people(args.output),
         Command::Replay(args) => people(args.output),
         Command::Doctor(args) => people(args.output),

@@ -12,6 +12,7 @@ pub mod explain;
 #[cfg(feature = "k8s")]
 pub mod fleet;
 mod gathering;
+mod junit;
 #[cfg(feature = "lab")]
 pub mod lab;
 pub mod language;

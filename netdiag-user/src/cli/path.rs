@@ -29,7 +29,7 @@ use crate::{
         path::{End, Followed, Outcome, Path, Probe, ProbeKind, Wanted},
     },
     output::{self, Format},
-    pipeline::since::Since,
+    pipeline::{facts::Facts, since::Since},
 };
 
 /// How often the maps are read.
@@ -66,6 +66,14 @@ pub struct PathArgs {
     pub output_file: Option<std::path::PathBuf>,
     #[command(flatten)]
     pub keep: RecordArgs,
+}
+
+impl PathArgs {
+    /// Who they are on this node; the error is a sentence.
+    fn ends(&self, facts: &Facts<'_>) -> Result<(End, End), String> {
+        let ends = path::ends(facts, &self.source, &self.destination)?;
+        self.computed.checked(ends)
+    }
 }
 
 pub async fn run(mut args: PathArgs, global: &Global) -> Result<i32> {
@@ -139,11 +147,11 @@ async fn watch(
         before.leave(&mut observation);
         let rows = session.scene.rows(&observation);
         let facts = session.scene.facts(&rows);
-        let ends = path::ends(&facts, &args.source, &args.destination);
+        let ends = args.ends(&facts);
+        let sent = args.computed.sent();
         if let Ok(ends) = &ends {
             facts.follow(Followed::between(ends));
-            if told.is_none() && (over || predict::is_ready(&facts, ends)) {
-                let sent = args.computed.sent();
+            if told.is_none() && (over || predict::is_ready(&facts, ends, &sent)) {
                 let all = told.insert(predicted::predicted(&facts, ends, &sent));
                 output::predicted(sink, all, args.output)?;
             }
@@ -168,7 +176,7 @@ async fn watch(
                 let mut wants = with_own(wants, &tracked);
                 // Once: a whole bridge of pods is not read again and again for it.
                 if told.is_none() {
-                    wants.extend(predicted::wants(&facts, &ends));
+                    wants.extend(predicted::wants(&facts, &ends, &sent));
                 }
                 if let Some(kinds) = args.probe.as_ref().filter(|_| probing.none()) {
                     let path = path::path(&facts, ends, &session.scene.run, &findings);

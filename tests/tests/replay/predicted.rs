@@ -80,14 +80,69 @@ fn a_way_ends_where_the_incidents_packets_do() {
     }
 }
 
+/// Its packets get through, and it does not: nobody takes them, they leave as nobody answers, or their answers come from somebody
+/// else.
+#[test]
+fn what_gets_somewhere_for_nothing_is_refused() {
+    let (client, server) = ("10.244.116.64", "10.244.20.23");
+    for (incident, source, destination, why) in [
+        (
+            "not-listening",
+            client,
+            "10.244.20.23:8443",
+            "nobody listens on TCP port 8443",
+        ),
+        (
+            "loopback-only-listener",
+            client,
+            "10.244.20.23:8443",
+            "listens on 127.0.0.1:8443 alone",
+        ),
+        // As the sidecar's rules lead it.
+        (
+            "sidecar-blocked",
+            client,
+            "10.244.20.23:8080",
+            "nobody listens on TCP port 4143",
+        ),
+        (
+            "bridge-nf-disabled",
+            server,
+            "10.152.37.77:80",
+            "and 10.152.37.77 was asked: net.bridge",
+        ),
+        (
+            "pod-route-missing",
+            server,
+            "10.244.116.64:8080",
+            "is routed by the default route",
+        ),
+        (
+            "overlay-wrong-interface",
+            server,
+            "10.244.116.64:8080",
+            "sends from 59.110.12.2",
+        ),
+    ] {
+        let (told, code) = predicted(&format!("predicted/{incident}"), [source, destination]);
+        let summary = told["summary"].as_str().expect("a sentence");
+        assert!(summary.contains(why), "{incident}: {summary}");
+        assert_eq!(
+            (told["outcome"].as_str(), code),
+            (Some("refused"), Some(1)),
+            "{incident}"
+        );
+        let refused = ends(&told["request"])
+            .iter()
+            .any(|step| step["does"] == "refuses");
+        assert!(!refused, "{incident}: {told:#}");
+        assert!(told["fix"]["summary"].is_string(), "{incident}");
+    }
+}
+
 #[test]
 fn the_change_that_is_printed_is_known_to_help() {
     for (recording, source, destination) in [
-        (
-            "incidents/23-host-net-in-service-range",
-            "10.244.1.5",
-            "10.100.0.100:6443",
-        ),
         // The answers are refused by the same policy.
         (
             "incidents/policy-on-bridged-frames",
@@ -105,6 +160,38 @@ fn the_change_that_is_printed_is_known_to_help() {
         let commands = told["fix"]["commands"].as_array().expect("commands");
         assert!(!commands.is_empty(), "{recording}");
     }
+}
+
+/// He sets it again, and what it lets pass is led nowhere.
+#[test]
+fn a_rule_of_whoever_leads_services_is_not_opened() {
+    for (incident, source, destination) in [
+        ("service-local-only", "10.12.186.85", "10.12.186.27:30053"),
+        ("service-no-endpoints", "10.244.20.23", "10.152.37.77:80"),
+    ] {
+        let (told, _) = predicted(&format!("predicted/{incident}"), [source, destination]);
+        let commands = told["fix"]["commands"].as_array().expect("commands");
+        let all = commands.iter().filter_map(Value::as_str);
+        let changes: Vec<_> = all.filter(|line| !line.contains(" list ")).collect();
+        assert!(
+            changes.is_empty() && !commands.is_empty(),
+            "{incident}: {told:#}"
+        );
+        let summary = told["fix"]["summary"].as_str().expect("a sentence");
+        assert!(
+            summary.contains("change the Service behind"),
+            "{incident}: {summary}"
+        );
+        assert!(told["tried"].is_null(), "{incident}");
+    }
+    let ends = ["10.244.1.5", "10.100.0.100:6443"];
+    let (told, _) = predicted("incidents/23-host-net-in-service-range", ends);
+    let commands = told["fix"]["commands"].as_array().expect("commands");
+    let lists = "nft -a list chain ip kube-proxy cluster-ips-check";
+    assert_eq!(*commands, [lists]);
+    let summary = told["fix"]["summary"].as_str().expect("a sentence");
+    assert!(summary.contains("none has 10.100.0.100"), "{summary}");
+    assert!(told["tried"].is_null());
 }
 
 #[test]
@@ -161,4 +248,12 @@ fn two_ends_are_asked_for() {
     assert!(ended.stderr.join("\n").contains("sends nothing"));
     let ended = netdiag(&["path", "10.0.0.1", "10.0.0.2", "--mark", "0xg"]);
     assert_eq!(ended.code, Some(2));
+    let without_port = ["10.0.0.1", "10.0.0.2"];
+    let ended = replayed(
+        "recordings/no-route",
+        without_port,
+        &["--predict", "--proto", "tcp"],
+    );
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.stderr.join("\n").contains("DST:PORT"));
 }

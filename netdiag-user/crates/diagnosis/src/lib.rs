@@ -1,6 +1,7 @@
 //! From opinions to a diagnosis: what the causes say of one reading, joined by the arbiter, as
 //! findings, events, a verdict, the path of one flow, and a verdict of several nodes.
 mod arbiter;
+pub mod audit;
 pub mod causes;
 mod changed;
 mod crowd;

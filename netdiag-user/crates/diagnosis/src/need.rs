@@ -49,7 +49,7 @@ impl Strength {
 }
 
 /// Where kube-proxy refuses what goes to Services without endpoints.
-const REFUSALS: [&str; 4] = [
+pub const REFUSALS: [&str; 4] = [
     "KUBE-EXTERNAL-SERVICES",
     "KUBE-NODEPORTS",
     "KUBE-SERVICES",

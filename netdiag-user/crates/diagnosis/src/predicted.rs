@@ -1,7 +1,8 @@
 //! A conversation that nobody has begun yet: its computed way in words, and the smallest change that would bring it through,
 //! tried before it is told.
-mod change;
-mod words;
+pub(crate) mod behind;
+pub(crate) mod change;
+pub(crate) mod words;
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -22,18 +23,20 @@ use crate::{
     pipeline::{
         expected_path::pod_link,
         facts::Facts,
-        predicted::{Came, Foreseen, Question},
+        predicted::{Foreseen, Question},
+        tried,
     },
     shared::ending,
     unexplained::owed::is_service,
 };
+use behind::InVain;
 
 /// Of a client: of the range that kernels choose from by themselves.
 const CLIENTS_PORT: u16 = 40_000;
 /// Of ping's.
 const IDENTIFIER: u16 = 1;
 /// Of packets whose size nobody says: what opens a connection.
-const SMALL: u32 = 60;
+pub const SMALL: u32 = 60;
 /// Namespaces of pods whose state is asked for.
 const MOST: usize = 256;
 
@@ -47,7 +50,9 @@ pub struct Sent {
 
 /// What has to be read for it: the node's own state, that of pods here that are one of its ends or that Services lead to,
 /// and of whoever shares a bridge with those: he hears who is asked for.
-pub fn wants(facts: &Facts<'_>, (source, destination): &(End, End)) -> BTreeSet<Want> {
+/// Of where it gets to, then, what tells whether anybody takes it there.
+pub fn wants(facts: &Facts<'_>, ends: &(End, End), sent: &Sent) -> BTreeSet<Want> {
+    let (source, destination) = ends;
     let services = facts.gathered.services();
     let backends = services.into_iter().flat_map(|all| &all.rules);
     let backends = backends
@@ -56,14 +61,18 @@ pub fn wants(facts: &Facts<'_>, (source, destination): &(End, End)) -> BTreeSet<
             all.any(|address| is_at(facts, service, *address))
         })
         .flat_map(|service| service.backends.iter().map(|(address, _)| address));
-    let ends = source.addresses.iter().chain(&destination.addresses);
-    let ends = ends.chain(backends).copied();
+    let all = source.addresses.iter().chain(&destination.addresses);
+    let all = all.chain(backends).copied();
     let mut wants = BTreeSet::from([Want::Stack(facts.node.netns)]);
-    for netns in ends.flat_map(|address| around(facts, address)) {
+    for netns in all.flat_map(|address| around(facts, address)) {
         if wants.len() > MOST {
             break;
         }
         wants.insert(Want::Stack(netns));
+    }
+    for (_, question) in questions(facts, ends, sent) {
+        let foreseen = facts.foreseen(facts.prepared(), &question);
+        wants.extend(foreseen.iter().flat_map(|it| behind::wants(facts, it)));
     }
     wants
 }
@@ -79,31 +88,35 @@ fn around(facts: &Facts<'_>, address: IpAddr) -> impl Iterator<Item = Netns> {
         .chain(ports.filter_map(|link| link.peer_netns))
 }
 
-/// One of each family that both ends have.
 pub fn predicted(facts: &Facts<'_>, ends: &(End, End), sent: &Sent) -> Vec<Predicted> {
-    let (source, destination) = ends;
+    let all = questions(facts, ends, sent).into_iter();
+    all.map(|(port, question)| one(facts, port, &question))
+        .collect()
+}
+
+/// One of each family that both ends have, with the port that is asked for, if any is.
+fn questions(
+    facts: &Facts<'_>,
+    (source, destination): &(End, End),
+    sent: &Sent,
+) -> Vec<(Option<u16>, Question)> {
+    let port = destination.port;
     let of = |ipv4: bool| {
         let first = |all: &[IpAddr]| all.iter().copied().find(|one| one.is_ipv4() == ipv4);
         Some((first(&source.addresses)?, first(&destination.addresses)?))
     };
     let pairs = [of(true), of(false)].into_iter().flatten();
-    pairs
-        .map(|(from, to)| one(facts, (from, to), destination.port, sent))
-        .collect()
-}
-
-fn one(
-    facts: &Facts<'_>,
-    (from, to): (IpAddr, IpAddr),
-    port: Option<u16>,
-    sent: &Sent,
-) -> Predicted {
-    let flow = flow(facts, (from, to), port, sent.protocol);
-    let question = Question {
-        flow,
+    let question = |ends| Question {
+        flow: flow(facts, ends, port, sent.protocol),
         bytes: sent.bytes.unwrap_or(SMALL),
         mark: sent.mark,
     };
+    pairs.map(|ends| (port, question(ends))).collect()
+}
+
+fn one(facts: &Facts<'_>, port: Option<u16>, question: &Question) -> Predicted {
+    let flow = question.flow;
+    let (from, to) = flow::ends(&flow);
     let (source, destination) = match port.filter(|_| matches!(flow.protocol, TCP | UDP)) {
         Some(port) => (from.to_string(), endpoint(to, port)),
         None => (from.to_string(), to.to_string()),
@@ -125,7 +138,7 @@ fn one(
         fix: None,
         tried: None,
     };
-    let Some(foreseen) = facts.foreseen(facts.prepared(), &question) else {
+    let Some(foreseen) = facts.foreseen(facts.prepared(), question) else {
         return predicted;
     };
     predicted.request = words::stops(facts, &foreseen.request);
@@ -139,18 +152,36 @@ fn one(
             predicted.reply.push(reply);
         }
     }
-    (predicted.outcome, predicted.summary) = judged(facts, &foreseen, to);
-    if let Came::Stops { step, answer, .. } = foreseen.came() {
-        predicted.fix = change::smallest(facts, (step, answer), &question);
-        let fix = predicted.fix.as_ref();
-        predicted.tried = fix.and_then(|fix| change::tried(facts, fix, &question));
+    let in_vain = behind::in_vain(facts, &foreseen, question);
+    (predicted.outcome, predicted.summary) = judged(facts, (&foreseen, in_vain.as_ref()), to);
+    match foreseen.end() {
+        tried::End::Stops { step, .. } => {
+            predicted.fix = change::smallest(facts, &step, question);
+            let fix = predicted.fix.as_ref();
+            predicted.tried = fix.and_then(|fix| change::tried(facts, fix, question));
+        }
+        tried::End::Arrives { .. } => predicted.fix = in_vain.map(|it| it.fix),
+        tried::End::Untold(_) => {}
     }
     predicted
 }
 
-fn judged(facts: &Facts<'_>, foreseen: &Foreseen<'_>, asked: IpAddr) -> (Forecast, String) {
-    match foreseen.came() {
-        Came::Arrives => match foreseen.leaves() {
+fn judged(
+    facts: &Facts<'_>,
+    (foreseen, in_vain): (&Foreseen<'_>, Option<&InVain>),
+    asked: IpAddr,
+) -> (Forecast, String) {
+    let lost = |at: &str, answer: bool, partly: bool| match (answer, partly) {
+        (false, false) => t!("it does not arrive: {at}"),
+        (false, true) => t!("some of it does not arrive: {at}"),
+        (true, false) => t!("it arrives, and its answer does not come back: {at}"),
+        (true, true) => t!("it arrives, and some of its answers do not come back: {at}"),
+    };
+    match (foreseen.end(), in_vain) {
+        (tried::End::Arrives { .. }, Some(it)) => {
+            (Forecast::Refused, lost(&it.what, it.answer, it.partly))
+        }
+        (tried::End::Arrives { .. }, None) => match foreseen.leaves() {
             Some(step) if is_untranslated(facts, foreseen, asked) => {
                 let left = words::left(facts, step);
                 let text = t!("{left}, a Service's address, which nothing here translates");
@@ -166,22 +197,19 @@ fn judged(facts: &Facts<'_>, foreseen: &Foreseen<'_>, asked: IpAddr) -> (Forecas
                 t!("it arrives, and its answer comes back").into(),
             ),
         },
-        Came::Stops {
-            step,
-            answer,
-            partly,
-        } => {
-            let at = ending::said(facts, step);
-            let text = match (answer, partly) {
-                (false, false) => t!("it does not arrive: {at}"),
-                (false, true) => t!("some of it does not arrive: {at}"),
-                (true, false) => t!("it arrives, and its answer does not come back: {at}"),
-                (true, true) => t!("it arrives, and some of its answers do not come back: {at}"),
-            };
-            (Forecast::Refused, text)
+        (
+            tried::End::Stops {
+                step,
+                answer,
+                partly,
+            },
+            _,
+        ) => {
+            let at = ending::said(facts, &step);
+            (Forecast::Refused, lost(&at, answer, partly))
         }
-        Came::Untold(step) => {
-            let why = step.and_then(|step| words::untold(facts, step));
+        (tried::End::Untold(step), _) => {
+            let why = step.and_then(|step| words::untold(facts, &step));
             let text = match why {
                 Some(why) => t!("it cannot be told: {why}"),
                 None => t!("it cannot be told where its answer would begin").into(),
@@ -217,6 +245,11 @@ fn flow(
         (Some(Protocol::Icmp), _) | (None, None) => echo,
         (None, Some(port)) => of_service(facts, (to, port)).unwrap_or(TCP),
     };
+    between((from, to), port, protocol)
+}
+
+/// What the first one sends to the other.
+pub fn between((from, to): (IpAddr, IpAddr), port: Option<u16>, protocol: u8) -> FlowKey {
     let (source_port, destination_port) = match protocol {
         TCP | UDP => (CLIENTS_PORT, port.unwrap_or(0)),
         _ => (IDENTIFIER, IDENTIFIER),

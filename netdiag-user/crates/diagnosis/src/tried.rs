@@ -52,7 +52,7 @@ fn of(facts: &Facts<'_>, finding: &Finding) -> Option<Tried> {
         };
         match after {
             End::Arrives { astray, .. } if before.is_some() || !astray => tried.get_through += 1,
-            End::Arrives { .. } | End::Untold => continue,
+            End::Arrives { .. } | End::Untold(_) => continue,
             // Who would answer for an address that nobody asked for yet is not always known.
             End::Stops { step, .. } if step.station == Station::Neighbour => continue,
             End::Stops { step, .. } if before.is_some_and(|before| is_same(&before, &step)) => {

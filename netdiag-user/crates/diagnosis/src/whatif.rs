@@ -119,7 +119,7 @@ fn fate(facts: &Facts<'_>, end: Option<&End<'_>>) -> Fate {
         Some(End::Stops { step, .. }) => Fate::Ends {
             at: ending::said(facts, step),
         },
-        Some(End::Untold) | None => Fate::Unknown,
+        Some(End::Untold(_)) | None => Fate::Unknown,
     }
 }
 

@@ -10,8 +10,8 @@ use netdiag_forwarding::{
 use crate::{
     conversation::{self, Conversation},
     facts::Facts,
-    model::{flow, world::End},
-    tried::ends,
+    model::{flow, world},
+    tried::{Comes, End, Opened, ends, is_astray, led_out, opening, sent, stopped},
 };
 
 /// What would be sent.
@@ -33,23 +33,19 @@ pub struct Foreseen<'w> {
     pub lacks: bool,
 }
 
-/// What they come to.
-pub enum Came<'s, 'w> {
-    /// And so does what is answered.
-    Arrives,
-    /// Some of it, or all, at that step.
-    Stops {
-        step: &'s Step<'w>,
-        /// It is what is answered.
-        answer: bool,
-        /// Others of its ways get further.
-        partly: bool,
-    },
-    /// At that step, where there is one.
-    Untold(Option<&'s Step<'w>>),
-}
-
 impl Facts<'_> {
+    /// The rules that have to let it pass for it to arrive, in the order in which it comes to them; nothing where it does not
+    /// come to them, or has to do with more of them than one changes.
+    pub fn opened(&self, question: &Question) -> Vec<Opened> {
+        let mut opened = Vec::new();
+        let comes: Comes<'_> = &|prepared| Some(self.foreseen(prepared, question)?.end());
+        let then = opening(self.prepared(), comes, (&mut opened, &|_| Some(())));
+        match then {
+            Some(_) => opened,
+            None => Vec::new(),
+        }
+    }
+
     /// Nothing where nobody knows where it would begin.
     pub fn foreseen<'w>(
         &self,
@@ -81,45 +77,42 @@ impl Facts<'_> {
         let (source, destination) = flow::ends(flow);
         let index = self.from_to(source, destination).iif?;
         let netns = self.node.netns;
-        conversation::coming_back(prepared.world, End { netns, index }, flow)
+        conversation::coming_back(prepared.world, world::End { netns, index }, flow)
     }
 }
 
 impl<'w> Foreseen<'w> {
+    /// The last steps of all its branches there.
+    pub fn last(&self) -> Vec<&Step<'w>> {
+        ends(&self.request)
+    }
+
+    /// The same of what is answered.
+    pub fn last_back(&self) -> Vec<&Step<'w>> {
+        self.replies.iter().flat_map(ends).collect()
+    }
+
     /// Where some of it goes where nothing was read.
     pub fn leaves(&self) -> Option<&Step<'w>> {
         let leaves = |step: &&Step<'_>| matches!(step.does, Does::Leaves { .. });
-        ends(&self.request).into_iter().find(leaves)
+        self.last().into_iter().find(leaves)
     }
 
-    pub fn came(&self) -> Came<'_, 'w> {
-        let there = ends(&self.request);
-        if let Some(came) = stopped(&there, false) {
-            return came;
+    /// What they come to.
+    pub fn end(&self) -> End<'w> {
+        let there = self.last();
+        if let Some(end) = stopped(&there, false, false) {
+            return end;
         }
-        let back: Vec<&Step<'w>> = self.replies.iter().flat_map(ends).collect();
-        match stopped(&back, true) {
-            Some(came) => came,
-            None if self.lacks => Came::Untold(None),
-            None => Came::Arrives,
+        let back = self.last_back();
+        if let Some(end) = stopped(&back, true, self.lacks) {
+            return end;
         }
-    }
-}
-
-/// Nothing where all of them get somewhere.
-fn stopped<'s, 'w>(ends: &[&'s Step<'w>], answer: bool) -> Option<Came<'s, 'w>> {
-    let refused = |step: &&&Step<'_>| matches!(step.does, Does::Refuses(_));
-    let untold = |step: &&&Step<'_>| matches!(step.does, Does::Unknown(_));
-    if let Some(step) = ends.iter().find(refused) {
-        let partly = !ends.iter().all(|step| refused(&step));
-        return Some(Came::Stops {
-            step,
-            answer,
-            partly,
-        });
-    }
-    match ends.iter().find(untold) {
-        Some(step) => Some(Came::Untold(Some(step))),
-        None => ends.is_empty().then_some(Came::Untold(None)),
+        let request = std::slice::from_ref(&self.request);
+        let out = self.replies.iter().flat_map(sent).collect();
+        End::Arrives {
+            astray: is_astray(&self.request, &back),
+            out: led_out(&there, request, out),
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use netdiag_common::flow::FlowKey;
 use netdiag_forwarding::{
     Prepared,
+    connection::{Tracked, Tracking},
     packet::Packet,
     way::{Does, Filter, Station, Step, Subject, Walk},
 };
@@ -12,7 +13,11 @@ use netdiag_forwarding::{
 use crate::{
     conversation::{self, Conversation},
     facts::Facts,
-    model::{gather::Asks, world::Netns},
+    model::{
+        flow::{TCP, UDP},
+        gather::{Asks, Pass},
+        world::Netns,
+    },
     taker::{Taker, taker},
 };
 
@@ -30,6 +35,31 @@ pub struct Opened {
     pub packet: Packet,
     /// It is what is answered.
     pub answer: bool,
+}
+
+impl Opened {
+    /// What has to pass there: this packet, by its addresses and the server's port.
+    pub fn pass(&self) -> Pass {
+        let packet = &self.packet;
+        let port = if self.answer {
+            packet.sport
+        } else {
+            packet.dport
+        };
+        let established = |tracked| {
+            let state = Tracking::Established;
+            matches!(tracked, Tracked::Is { state: is, .. } if is == state)
+        };
+        Pass {
+            ipv6: packet.is_ipv6(),
+            source: Some(packet.source),
+            destination: Some(packet.destination),
+            protocol: packet.protocol,
+            port: [TCP, UDP].contains(&packet.protocol).then_some(port),
+            answer: self.answer,
+            established: established(packet.tracked),
+        }
+    }
 }
 
 /// A conversation that some rules let pass.
@@ -53,6 +83,9 @@ pub enum Then<T> {
 /// What is told of a step that stops it.
 type Tell<'t, T> = &'t dyn Fn(&Step<'_>) -> Option<T>;
 
+/// Where it comes to in a world.
+pub(super) type Comes<'c> = &'c dyn for<'w> Fn(&'w Prepared<'w>) -> Option<End<'w>>;
+
 /// Where a conversation comes to, there and back.
 pub enum End<'w> {
     /// As [`Then::Arrives`].
@@ -67,8 +100,11 @@ pub enum End<'w> {
         step: Box<Step<'w>>,
         /// It is what is answered.
         answer: bool,
+        /// Others of its ways get further.
+        partly: bool,
     },
-    Untold,
+    /// At that step, where there is one.
+    Untold(Option<Box<Step<'w>>>),
 }
 
 impl Facts<'_> {
@@ -79,9 +115,10 @@ impl Facts<'_> {
         largest: u32,
         tell: Tell<'_, T>,
     ) -> Option<Tried<T>> {
-        let mut opened = Vec::new();
         let of = (asking(self, flow), largest);
-        let then = self.opening(self.prepared(), of, (&mut opened, tell))?;
+        let comes: Comes<'_> = &|prepared| self.end_of(prepared, of);
+        let mut opened = Vec::new();
+        let then = opening(self.prepared(), comes, (&mut opened, tell))?;
         (!opened.is_empty()).then_some(Tried { opened, then })
     }
 
@@ -94,49 +131,12 @@ impl Facts<'_> {
         self.end_of(prepared, (asking(self, flow), largest))
     }
 
-    fn opening<T>(
-        &self,
-        prepared: &Prepared<'_>,
-        of: (Conversation, u32),
-        (opened, tell): (&mut Vec<Opened>, Tell<'_, T>),
-    ) -> Option<Then<T>> {
-        let (step, answer) = match self.end_of(prepared, of)? {
-            End::Stops { step, answer } => (step, answer),
-            End::Arrives { .. } => return Some(Then::Arrives),
-            End::Untold => return Some(Then::Untold),
-        };
-        let Some(filter) = refusing(&step) else {
-            return Some(tell(&step).map_or(Then::Untold, Then::Stops));
-        };
-        if opened.len() == MOST {
-            return Some(Then::Untold);
-        }
-        opened.push(Opened {
-            netns: step.netns,
-            by: taker(filter, false),
-            asks: filter.asks(),
-            packet: step.packet,
-            answer,
-        });
-        let prepared = prepared.letting(step.netns, filter, &step.packet);
-        self.opening(&prepared, of, (opened, tell))
-    }
-
     fn end_of<'w>(&self, prepared: &'w Prepared<'w>, of: (Conversation, u32)) -> Option<End<'w>> {
         let (conversation, _) = of;
         let ways = conversation::expected(self, prepared, of)?;
         let ends: Vec<&Step<'_>> = ways.all.iter().flat_map(ends).collect();
-        let refused = ends.iter().find(|step| refusing(step).is_some());
-        let stops = |step: &&&Step<'_>| matches!(step.does, Does::Refuses(_));
-        if let Some(step) = refused.or_else(|| ends.iter().find(stops)) {
-            return Some(End::Stops {
-                step: Box::new((*step).clone()),
-                answer: conversation.answer,
-            });
-        }
-        let untold = |step: &&Step<'_>| matches!(step.does, Does::Unknown(_));
-        if ends.is_empty() || ways.lacks || ends.iter().any(untold) {
-            return Some(End::Untold);
+        if let Some(end) = stopped(&ends, conversation.answer, ways.lacks) {
+            return Some(end);
         }
         match conversation.answer {
             true => Some(End::Arrives {
@@ -145,17 +145,73 @@ impl Facts<'_> {
             }),
             false => {
                 let mut end = self.end_of(prepared, (conversation.its_answer(), 0));
-                // What stays here comes to the same, whatever way it takes.
-                let leaves = |step: &&Step<'_>| matches!(step.does, Does::Leaves { .. });
                 if let Some(End::Arrives { out, .. }) = &mut end {
-                    match ends.iter().any(leaves) {
-                        true => out.extend(ways.all.iter().flat_map(sent)),
-                        false => out.clear(),
-                    }
+                    *out = led_out(&ends, &ways.all, std::mem::take(out));
                 }
                 end
             }
         }
+    }
+}
+
+/// Lets it pass the rules that refuse it, one behind the other.
+pub(super) fn opening<T>(
+    prepared: &Prepared<'_>,
+    comes: Comes<'_>,
+    (opened, tell): (&mut Vec<Opened>, Tell<'_, T>),
+) -> Option<Then<T>> {
+    let (step, answer) = match comes(prepared)? {
+        End::Stops { step, answer, .. } => (step, answer),
+        End::Arrives { .. } => return Some(Then::Arrives),
+        End::Untold(_) => return Some(Then::Untold),
+    };
+    let Some(filter) = refusing(&step) else {
+        return Some(tell(&step).map_or(Then::Untold, Then::Stops));
+    };
+    if opened.len() == MOST {
+        return Some(Then::Untold);
+    }
+    opened.push(Opened {
+        netns: step.netns,
+        by: taker(filter, false),
+        asks: filter.asks(),
+        packet: step.packet,
+        answer,
+    });
+    let prepared = prepared.letting(step.netns, filter, &step.packet);
+    opening(&prepared, comes, (opened, tell))
+}
+
+/// Nothing where all of them get somewhere. A rule comes before what is none: it can let it pass.
+pub(super) fn stopped<'w>(ends: &[&Step<'w>], answer: bool, lacks: bool) -> Option<End<'w>> {
+    let boxed = |step: &&Step<'w>| Box::new((*step).clone());
+    let stops = |step: &&&Step<'_>| matches!(step.does, Does::Refuses(_));
+    let rule = ends.iter().find(|step| refusing(step).is_some());
+    if let Some(step) = rule.or_else(|| ends.iter().find(stops)) {
+        return Some(End::Stops {
+            step: boxed(step),
+            answer,
+            partly: !ends.iter().all(|step| stops(&step)),
+        });
+    }
+    let untold = |step: &&&Step<'_>| matches!(step.does, Does::Unknown(_));
+    match ends.iter().find(untold) {
+        Some(step) => Some(End::Untold(Some(boxed(step)))),
+        None => (ends.is_empty() || lacks).then_some(End::Untold(None)),
+    }
+}
+
+/// The devices that lead it out, there and back; none where what is asked stays here: that comes to the same, whatever way
+/// its answers take.
+pub(super) fn led_out(
+    there: &[&Step<'_>],
+    ways: &[Walk<'_>],
+    back: BTreeSet<(Netns, u32)>,
+) -> BTreeSet<(Netns, u32)> {
+    let leaves = |step: &&Step<'_>| matches!(step.does, Does::Leaves { .. });
+    match there.iter().any(leaves) {
+        true => ways.iter().flat_map(sent).chain(back).collect(),
+        false => BTreeSet::new(),
     }
 }
 
@@ -178,7 +234,7 @@ pub(super) fn ends<'a, 'w>(walk: &'a Walk<'w>) -> Vec<&'a Step<'w>> {
 }
 
 /// The devices that it is sent by.
-fn sent(walk: &Walk<'_>) -> BTreeSet<(Netns, u32)> {
+pub(super) fn sent(walk: &Walk<'_>) -> BTreeSet<(Netns, u32)> {
     let of = |step: &Step<'_>| match &step.does {
         Does::Sends { device, .. } | Does::Leaves { device } => {
             BTreeSet::from([(step.netns, *device)])
@@ -191,7 +247,7 @@ fn sent(walk: &Walk<'_>) -> BTreeSet<(Netns, u32)> {
 }
 
 /// Whether what came in from elsewhere is answered by another link.
-fn is_astray(request: &Walk<'_>, ends: &[&Step<'_>]) -> bool {
+pub(super) fn is_astray(request: &Walk<'_>, ends: &[&Step<'_>]) -> bool {
     let Some(first) = request.steps.first() else {
         return false;
     };

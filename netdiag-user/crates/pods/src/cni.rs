@@ -75,6 +75,9 @@ struct Ip {
 const AGAIN: Duration = Duration::from_secs(2);
 /// A result is written in a few steps.
 const BURST: Duration = Duration::from_millis(2);
+/// Two writes that are closer to each other can have the same time: files take the clock's as of
+/// the last tick (`current_time`, fs/inode.c), some network file systems a whole second's.
+const CLOCK_STEP: Duration = Duration::from_secs(2);
 
 /// Until nobody listens. Looks again as soon as a file is written or removed, as links change,
 /// and now and then.
@@ -111,15 +114,36 @@ async fn written(notes: &Option<AsyncFd<OwnedFd>>) {
     }
 }
 
-/// The cache, each file of which is read once.
+/// The cache, each file of which is read until it is whole.
 pub struct Cache {
     dirs: Vec<PathBuf>,
     root: PathBuf,
-    /// What was in each file when it was written then; nothing in those that name no pod.
-    files: HashMap<PathBuf, (Option<SystemTime>, Option<Pod>)>,
+    files: HashMap<PathBuf, Seen>,
     kept: Kept,
     /// Files beyond those that are read, at least.
     left_out: usize,
+}
+
+/// What was in a file that was written then.
+struct Seen {
+    written: Option<SystemTime>,
+    /// Whether it was read so long after that no later write can have the same time.
+    last: bool,
+    /// None where it names no pod.
+    pod: Option<Pod>,
+}
+
+impl Seen {
+    /// Half a result names nobody.
+    fn still_is(&self, written: Option<SystemTime>) -> bool {
+        self.written == written && (self.last || self.pod.is_some())
+    }
+}
+
+/// A clock that was set back tells nothing about how old a file is.
+fn is_old(written: Option<SystemTime>) -> bool {
+    let age = written.and_then(|written| written.elapsed().ok());
+    age.is_some_and(|age| age > CLOCK_STEP)
 }
 
 impl Cache {
@@ -174,16 +198,17 @@ impl Cache {
                 continue;
             }
             let (path, written) = (entry.path(), meta.modified().ok());
-            let known = self
-                .files
-                .remove(&path)
-                .filter(|(when, _)| *when == written);
-            let known = known.unwrap_or_else(|| (written, self.result(&path, written)));
+            let known = self.files.remove(&path).filter(|s| s.still_is(written));
+            let known = known.unwrap_or_else(|| Seen {
+                last: is_old(written),
+                pod: self.result(&path, written),
+                written,
+            });
             files.insert(path, known);
         }
         self.files = files;
         let named = self.files.iter();
-        let named = named.filter_map(|(path, (_, pod))| Some((path, pod.clone()?)));
+        let named = named.filter_map(|(path, seen)| Some((path, seen.pod.clone()?)));
         let named = named.map(|(path, pod)| (path.display().to_string(), pod));
         self.kept.update(super::now(), named.collect());
     }
@@ -306,6 +331,26 @@ mod tests {
         assert!(of("cart-1").is_none());
         assert_eq!(of("veth1").expect("a pod").interface, None);
         assert_eq!(of("c0").expect("a pod").sandbox, None);
+    }
+
+    #[test]
+    fn a_result_that_was_half_written_a_tick_ago_is_read_again() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("result");
+        let mut cache = Cache::new(&Options {
+            cni_dir: Some(dir.path().to_owned()),
+            ..Options::default()
+        });
+        let now = SystemTime::now();
+        let mut write = |text: &str| {
+            std::fs::write(&path, text).expect("written");
+            let file = file::plain(&path);
+            file.and_then(|f| f.set_modified(now)).expect("dated");
+            cache.look();
+            cache.kept.all().len()
+        };
+        assert_eq!(write(""), 0);
+        assert_eq!(write(RESULT), 1);
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! What the runs came to as JUnit XML, which CI systems read.
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use anyhow::Result;
+use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus};
 
 use super::Outcome;
-use crate::lab::judge::named;
-use crate::{model::verdict::Verdict, output};
+use crate::{
+    cli::junit::{self, failure},
+    lab::judge::named,
+    model::verdict::Verdict,
+};
 
 #[derive(Default)]
 pub struct Junit {
@@ -18,15 +21,10 @@ impl Junit {
     pub fn add(&mut self, name: &str, title: &str, outcome: &Outcome) {
         let status = match outcome {
             Outcome::Verdict(verdict) => judged(verdict),
-            Outcome::Skipped(why) => {
-                let mut status = TestCaseStatus::skipped();
-                status.set_message(output::clean(why));
-                status
-            }
+            Outcome::Skipped(why) => junit::skipped(why),
             Outcome::Failed(error) => failure(NonSuccessKind::Error, &format!("{error:#}")),
         };
-        let mut case = TestCase::new(title, status);
-        case.set_classname(name);
+        let mut case = junit::case(name, title, status);
         if let Outcome::Verdict(verdict) = outcome {
             let time = Duration::try_from_secs_f64(verdict.duration);
             case.set_time(time.unwrap_or_default());
@@ -35,11 +33,7 @@ impl Junit {
     }
 
     pub fn text(self) -> Result<String> {
-        let mut suite = TestSuite::new("netdiag lab");
-        suite.add_test_cases(self.cases);
-        let mut report = Report::new("netdiag");
-        report.add_test_suite(suite);
-        report.to_string().context("cannot write JUnit XML")
+        junit::text("netdiag lab", self.cases)
     }
 }
 
@@ -62,12 +56,6 @@ fn judged(verdict: &Verdict) -> TestCaseStatus {
             failure(NonSuccessKind::Failure, &text)
         }
     }
-}
-
-fn failure(kind: NonSuccessKind, text: &str) -> TestCaseStatus {
-    let mut status = TestCaseStatus::non_success(kind);
-    status.set_message(output::clean(text));
-    status
 }
 
 #[cfg(test)]

@@ -46,6 +46,15 @@ fn mark(text: &str) -> Result<u32, String> {
 }
 
 impl Computed {
+    /// As they can be asked; the error is a sentence.
+    pub fn checked(&self, ends: (End, End)) -> Result<(End, End), String> {
+        let ports = matches!(self.proto, Some(Protocol::Tcp | Protocol::Udp));
+        match ports && ends.1.port.is_none() {
+            true => Err("TCP and UDP go to a port: give it as DST:PORT beside --proto".into()),
+            false => Ok(ends),
+        }
+    }
+
     pub fn sent(&self) -> Sent {
         Sent {
             protocol: self.proto,
@@ -64,15 +73,15 @@ pub async fn run(args: &PathArgs) -> Result<i32> {
     loop {
         let rows = still.scene.rows(&seen);
         let facts = still.scene.facts(&rows);
-        let ends = path::ends(&facts, &args.source, &args.destination).map_err(Usage)?;
-        let wants = predicted::wants(&facts, &ends);
+        let ends = args.ends(&facts).map_err(Usage)?;
+        let wants = predicted::wants(&facts, &ends, &args.computed.sent());
         if !still.settle(wants).await {
             break;
         }
     }
     let rows = still.scene.rows(&seen);
     let facts = still.scene.facts(&rows);
-    let ends = path::ends(&facts, &args.source, &args.destination).map_err(Usage)?;
+    let ends = args.ends(&facts).map_err(Usage)?;
     let predicted = predicted::predicted(&facts, &ends, &args.computed.sent());
     let path = Path {
         predicted,
@@ -84,13 +93,13 @@ pub async fn run(args: &PathArgs) -> Result<i32> {
 }
 
 /// Whether all that it needs was found out, or cannot be.
-pub fn is_ready(facts: &Facts<'_>, ends: &(End, End)) -> bool {
+pub fn is_ready(facts: &Facts<'_>, ends: &(End, End), sent: &Sent) -> bool {
     let answered = |want: &Want| {
         let answer = facts.gathered.answer(want);
         !matches!(answer, Answer::Unasked | Answer::Outstanding)
     };
     let services = answered(&Want::Services);
-    services && predicted::wants(facts, ends).iter().all(answered)
+    services && predicted::wants(facts, ends, sent).iter().all(answered)
 }
 
 /// Of the worst.

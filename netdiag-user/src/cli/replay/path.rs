@@ -34,6 +34,7 @@ pub fn paths(
         let destination = known(recorded, destination, PodRole::Destination)?;
         paired(source, destination)
     });
+    let ends = ends.and_then(|ends| computed.checked(ends));
     let ends = ends.map_err(Usage)?;
     // Where one node translates, the next one knows it by other flows, and may translate again.
     let mut legs = BTreeSet::new();

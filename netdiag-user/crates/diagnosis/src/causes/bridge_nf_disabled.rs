@@ -78,6 +78,13 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     Some(finding)
 }
 
+/// Why answers to that client may pass a bridge untranslated, and what to do; nothing where netfilter is asked.
+pub fn foretold(facts: &Facts<'_>, client: IpAddr) -> Option<(String, Fix)> {
+    let sysctl = sysctl(client);
+    let state = state(facts, sysctl)?;
+    Some((state, fix(facts, sysctl)))
+}
+
 fn sysctl(client: IpAddr) -> &'static str {
     match client {
         IpAddr::V4(_) => "net.bridge.bridge-nf-call-iptables",

@@ -76,6 +76,8 @@ use crate::{
     },
 };
 
+pub use meant::engine_of;
+
 pub const ID: &str = "firewall-drop";
 pub const TITLE: &str = mark!("a netfilter rule drops or rejects pods' or the node's packets");
 

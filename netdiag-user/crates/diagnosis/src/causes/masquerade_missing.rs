@@ -48,7 +48,7 @@ use crate::{
         roles::Role,
         source_nat::{Leaving, SourceNat},
         total::Total,
-        verdict::{Confidence, Evidence, EvidenceKind, Finding, Origin, PodRole, Severity},
+        verdict::{Confidence, Evidence, EvidenceKind, Finding, Fix, Origin, PodRole, Severity},
     },
     need::{Need, Sufferer},
     pipeline::facts::{Data, Facts, HopFlow},
@@ -115,6 +115,22 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     finding.first_seen = facts.clock.text(asks.iter().map(|h| h.hop.first).min()?);
     finding.last_seen = facts.clock.text(asks.iter().map(|h| h.hop.last).max()?);
     Some(finding)
+}
+
+/// What such a packet comes to, and what to do; nothing where nobody says that it is to be translated.
+pub fn foretold(facts: &Facts<'_>, packet: &Leaving) -> Option<(String, Fix)> {
+    let rules = facts.gathered.source_nat(packet)?;
+    let keeper = rules.keeper.as_ref().filter(|k| k.told == Some(true))?;
+    if rules.rule.is_some() || Way::to(facts, packet.destination).is_none() {
+        return None;
+    }
+    let what = t!(
+        "it leaves by {} with the pod's own address {}, which is to be masqueraded as {} says",
+        packet.link,
+        packet.source,
+        keeper.file
+    );
+    Some((what, fix::fix(facts, packet, rules)))
 }
 
 /// A next hop, and by what it is told apart what answers say: the network may route pods' addresses

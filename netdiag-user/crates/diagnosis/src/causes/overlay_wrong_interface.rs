@@ -72,6 +72,16 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     wrong.find_map(|w| judge(facts, &w))
 }
 
+/// What a tunnel's packet from that address comes to, and what to do; nothing where nobody says which address is the
+/// cluster's.
+pub fn foretold(facts: &Facts<'_>, (local, peer): (IpAddr, IpAddr)) -> Option<(String, Fix)> {
+    let mut tunnels = facts.node.links.iter().filter(|l| l.is_tunnel() && l.up);
+    let wrong = tunnels.find_map(|tunnel| {
+        wrong(facts.node, tunnel).filter(|it| it.local == local && it.said_by.is_some())
+    })?;
+    Some((summary(&wrong), fix(&wrong, peer)))
+}
+
 fn wrong<'a>(node: &'a Node, tunnel: &'a Link) -> Option<Wrong<'a>> {
     let attributes = tunnel.tunnel.as_ref().filter(|t| !t.external)?;
     let owner = |address: IpAddr| {

@@ -131,6 +131,19 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     Some(finding)
 }
 
+/// What a pod's packet for that address comes to, and what to do; nothing where it may be right that it leaves so.
+pub fn foretold(facts: &Facts<'_>, pod: IpAddr) -> Option<(String, Fix)> {
+    let default = facts.way(&facts.from_node(pod)).is_some_and(is_default);
+    let known = || here(facts, pod).or_else(|| pod_networks::pod_address(facts, pod));
+    let known = default.then(known).flatten().filter(|it| !it.guessed)?;
+    let lost = Lost {
+        pod,
+        known,
+        asks: Vec::new(),
+    };
+    is_sure(facts, &lost).then(|| (routed(facts, &lost), fix(facts, &lost)))
+}
+
 fn names(lost: &[Lost<'_>]) -> String {
     let told: Vec<_> = lost.iter().take(TOLD).map(|l| l.pod.to_string()).collect();
     let more = match lost.len().saturating_sub(TOLD) {
@@ -295,15 +308,20 @@ fn here(facts: &Facts<'_>, pod: IpAddr) -> Option<PodAddress> {
     })
 }
 
+fn routed(facts: &Facts<'_>, lost: &Lost<'_>) -> String {
+    let pod = lost.pod;
+    let gateway = facts.way(&facts.from_node(pod)).and_then(|r| r.gateway);
+    let via = gateway.map_or_else(String::new, |gateway| t!(" via {gateway}"));
+    t!(
+        "{pod} is routed by the default route{via}; {}",
+        lost.known.why
+    )
+}
+
 fn evidence(facts: &Facts<'_>, lost: &Lost<'_>) -> Vec<Evidence> {
     let pod = lost.pod;
     let at = lost.asks.first().map(|h| h.interface.clone());
-    let gateway = facts.way(&facts.from_node(pod)).and_then(|r| r.gateway);
-    let via = gateway.map_or_else(String::new, |gateway| t!(" via {gateway}"));
-    let text = t!(
-        "{pod} is routed by the default route{via}; {}",
-        lost.known.why
-    );
+    let text = routed(facts, lost);
     let mut route = Evidence::new(EvidenceKind::Route, Origin::Configured, text);
     route.confirm = Some(shell!("ip route get {}", pod));
     let asked: u64 = lost.asks.iter().map(|h| overlay::asked(h)).total();

@@ -1,9 +1,9 @@
 //! The smallest change that brings it through where it ends, and what becomes of it with that.
+use std::net::IpAddr;
+
 use netdiag_forwarding::{
     Prepared,
-    connection::{Tracked, Tracking},
-    packet::Packet,
-    way::{Does, Filter, Station, Step, Subject},
+    way::{Does, Station, Step, Subject},
 };
 use netdiag_lang::t;
 
@@ -11,48 +11,45 @@ use super::{is_at, is_untranslated};
 use crate::{
     model::{
         address::endpoint,
-        flow::{self, TCP, UDP},
-        gather::Pass,
-        shell::CommandLine,
+        flow,
+        netfilter::Chain,
+        services::{Engine, Service},
         verdict::{Fix, Tried},
     },
-    pipeline::{
-        facts::Facts,
-        predicted::{Came, Question},
-        taker::taker,
-    },
-    shared::{dead_end, ending, matching_rules::of_taker, rule_evidence},
+    need::REFUSALS,
+    pipeline::{facts::Facts, predicted::Question, taker::taker, tried::End},
+    shared::{dead_end, ending, matching_rules::origin, rule_evidence},
     tried,
+    unexplained::owed::is_service,
 };
 
-/// Rules that are opened one behind the other: whoever needs more has another plan than this.
-const MOST: usize = 4;
-
-pub fn smallest(
-    facts: &Facts<'_>,
-    (step, answer): (&Step<'_>, bool),
-    question: &Question,
-) -> Option<Fix> {
+pub fn smallest(facts: &Facts<'_>, step: &Step<'_>, question: &Question) -> Option<Fix> {
     if let Some(told) = dead_end::told(facts, step) {
         return Some(told.fix);
     }
-    let first = refusing(step)?;
-    let taker = taker(first, false);
+    let refuses = step.station == Station::Hook && matches!(step.does, Does::Refuses(_));
+    let Some(Subject::Filter(filter)) = step.by.filter(|_| refuses) else {
+        return None;
+    };
+    let taker = taker(filter, false);
     let place = rule_evidence::place(&taker.chain);
     let list = rule_evidence::origin_of(&taker).list();
     let list = list.map(|list| facts.node.inside(step.netns, list));
-    let mut commands: Vec<CommandLine> = list.into_iter().collect();
-    if has_no_end(facts, &step.packet) {
-        let to = endpoint(step.packet.destination, step.packet.dport);
+    if leads_services(facts, &taker.chain, step.packet.destination) {
         return Some(Fix {
-            summary: t!(
-                "give the Service behind {to} an endpoint that this may go to: the rule of {place} says that it has none, or none on this node where its traffic policy is Local"
-            ),
-            commands,
+            summary: instead(facts, step, &place),
+            commands: list.into_iter().collect(),
         });
     }
-    let all = (facts.prepared(), MOST);
-    opened(facts, all, (step, answer), question, &mut commands)?;
+    let opened = facts.opened(question);
+    let opens = opened.iter().map(|opened| {
+        let command = origin(facts, opened).let_pass(&opened.pass())?;
+        Some(facts.node.inside(opened.netns, command))
+    });
+    let opens: Vec<_> = opens.collect::<Option<_>>()?;
+    if opens.is_empty() {
+        return None;
+    }
     Some(Fix {
         summary: match taker.rule {
             Some(_) => t!(
@@ -62,76 +59,43 @@ pub fn smallest(
                 "let a rule of {place} accept it: its policy drops what none of them accepts; find out who set the policy"
             ),
         },
-        commands,
+        commands: list.into_iter().chain(opens).collect(),
     })
 }
 
-/// It is for a Service that has no endpoints, or none here: to let it pass would lead it nowhere.
-fn has_no_end(facts: &Facts<'_>, packet: &Packet) -> bool {
-    let services = facts.gathered.services();
-    let mut all = services.into_iter().flat_map(|all| &all.rules);
-    all.any(|it| {
-        let is = it.port == packet.dport && is_at(facts, it, packet.destination);
-        is && (it.rejected || it.local)
-    })
+/// Whether it is of whoever leads Services here: he would set it again, and behind it nothing leads on.
+pub fn leads_services(facts: &Facts<'_>, chain: &Chain, to: IpAddr) -> bool {
+    let table =
+        |it: &Service| it.engine == Engine::Nftables && it.table.as_deref() == Some(&chain.table);
+    let shared = || all_services(facts).any(table) && is_service(facts, to);
+    let own = [&chain.table, &chain.chain];
+    own.iter().any(|name| REFUSALS.contains(&name.as_str())) || shared()
 }
 
-/// A rule for it before the one that refuses it, and before each that it comes to behind that, there and back.
-fn opened(
-    facts: &Facts<'_>,
-    (prepared, left): (&Prepared<'_>, usize),
-    (step, answer): (&Step<'_>, bool),
-    question: &Question,
-    commands: &mut Vec<CommandLine>,
-) -> Option<()> {
-    let filter = refusing(step).filter(|_| left > 0)?;
-    let command = opening(facts, (step, answer), filter)?;
-    commands.push(facts.node.inside(step.netns, command));
-    let prepared = prepared.letting(step.netns, filter, &step.packet);
-    let foreseen = facts.foreseen(&prepared, question)?;
-    match foreseen.came() {
-        Came::Stops { step, answer, .. } if refusing(step).is_some() => {
-            let of = (&prepared, left - 1);
-            opened(facts, of, (step, answer), question, commands)
-        }
-        _ => Some(()),
+fn all_services<'a>(facts: &Facts<'a>) -> impl Iterator<Item = &'a Service> {
+    let known = facts.gathered.services().into_iter();
+    known.flat_map(|known| known.rules.iter().chain(&known.node_ports))
+}
+
+/// What to change in place of such a rule.
+fn instead(facts: &Facts<'_>, step: &Step<'_>, place: &str) -> String {
+    let (address, port) = (step.packet.destination, step.packet.dport);
+    let to = endpoint(address, port);
+    let known = facts.gathered.services();
+    let all = known
+        .iter()
+        .flat_map(|known| known.rules.iter().chain(&known.node_ports));
+    let mut here = all.filter(|it| is_at(facts, it, address)).peekable();
+    if here.peek().is_none() {
+        return t!(
+            "{place} refuses it in place of Services, and none has {address}: where a host has it, give the host or the Services another range"
+        );
     }
-}
-
-fn opening(
-    facts: &Facts<'_>,
-    (step, answer): (&Step<'_>, bool),
-    filter: Filter<'_>,
-) -> Option<CommandLine> {
-    let taker = taker(filter, false);
-    let found = of_taker(facts.gathered.rules(step.netns), &taker);
-    let origin = found.map(|rule| rule.into_owned().origin);
-    let origin = origin.unwrap_or_else(|| rule_evidence::origin_of(&taker));
-    let packet = &step.packet;
-    let ports = [TCP, UDP].contains(&packet.protocol);
-    let own = if answer { packet.sport } else { packet.dport };
-    origin.let_pass(&Pass {
-        ipv6: packet.is_ipv6(),
-        source: Some(packet.source),
-        destination: Some(packet.destination),
-        protocol: packet.protocol,
-        port: ports.then_some(own),
-        answer,
-        established: matches!(
-            packet.tracked,
-            Tracked::Is {
-                state: Tracking::Established,
-                ..
-            }
+    match here.any(|it| (it.port, it.protocol) == (port, step.packet.protocol)) {
+        true => t!(
+            "change the Service behind {to}, not the rule of {place}, which is set for it: it lacks an endpoint that this may go to (one on this node, where its traffic policy is Local), or its source ranges leave this out"
         ),
-    })
-}
-
-fn refusing<'w>(step: &Step<'w>) -> Option<Filter<'w>> {
-    let refuses = step.station == Station::Hook && matches!(step.does, Does::Refuses(_));
-    match step.by? {
-        Subject::Filter(filter) if refuses => Some(filter),
-        _ => None,
+        false => t!("ask a port that the Service at {address} has: {place} refuses the others"),
     }
 }
 
@@ -144,14 +108,14 @@ pub fn tried(facts: &Facts<'_>, fix: &Fix, question: &Question) -> Option<Tried>
         conversations: 1,
         ..Tried::default()
     };
-    match foreseen.came() {
+    match foreseen.end() {
         // Past the rules it would leave for an address that nobody has.
-        Came::Arrives if is_untranslated(facts, &foreseen, flow::ends(&question.flow).1) => {
+        End::Arrives { .. } if is_untranslated(facts, &foreseen, flow::ends(&question.flow).1) => {
             return None;
         }
-        Came::Arrives => tried.get_through = 1,
-        Came::Stops { step, .. } => tried.behind = Some(ending::said(facts, step)),
-        Came::Untold(_) => return None,
+        End::Arrives { .. } => tried.get_through = 1,
+        End::Stops { step, .. } => tried.behind = Some(ending::said(facts, &step)),
+        End::Untold(_) => return None,
     }
     Some(tried)
 }

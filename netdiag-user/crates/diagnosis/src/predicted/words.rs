@@ -166,7 +166,7 @@ pub fn untold(facts: &Facts<'_>, step: &Step<'_>) -> Option<String> {
 }
 
 /// What decides, and the command that shows it.
-fn by(facts: &Facts<'_>, step: &Step<'_>) -> Option<(String, CommandLine)> {
+pub fn by(facts: &Facts<'_>, step: &Step<'_>) -> Option<(String, CommandLine)> {
     if let Some(told) = told(facts, step)
         && let Some(confirm) = told.evidence.confirm
     {

@@ -3,7 +3,7 @@ use std::{borrow::Cow, cmp::Reverse, collections::HashSet, net::IpAddr};
 
 use netdiag_common::{flow::FlowKey, hop};
 
-use super::losses::DropGroup;
+use super::{losses::DropGroup, rule_evidence};
 use crate::{
     model::{
         flow::TCP,
@@ -16,6 +16,7 @@ use crate::{
     pipeline::{
         facts::{Facts, HopFlow, Loss},
         taker::Taker,
+        tried::Opened,
     },
 };
 
@@ -87,6 +88,13 @@ fn computed<'a>(
 pub fn of_taker<'a>(rules: &'a [Rule], taker: &Taker) -> Option<Cow<'a, Rule>> {
     let rule = rules.iter().find(|rule| is_taker(rule, taker));
     rule.map(Cow::Borrowed).or_else(|| unlisted(taker))
+}
+
+/// By what it is listed, changed, or put before.
+pub fn origin(facts: &Facts<'_>, opened: &Opened) -> RuleOrigin {
+    let found = of_taker(facts.gathered.rules(opened.netns), &opened.by);
+    let origin = found.map(|rule| rule.into_owned().origin);
+    origin.unwrap_or_else(|| rule_evidence::origin_of(&opened.by))
 }
 
 pub fn is_taker(rule: &Rule, taker: &Taker) -> bool {

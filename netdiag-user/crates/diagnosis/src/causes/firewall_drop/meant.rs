@@ -35,9 +35,13 @@ const NFT_SOURCE_RANGES: &str = "firewall-";
 /// Who sets the rule of a network policy, as far as its chain tells.
 pub fn engine(rule: &Rule) -> Option<&'static str> {
     let (_, chain) = rule.chain()?;
+    engine_of(chain).filter(|_| rule.asks.policy.is_none())
+}
+
+/// Whose policies a chain of that name has.
+pub fn engine_of(chain: &str) -> Option<&'static str> {
     let mut all = POLICIES.iter();
-    let found = all.find(|(start, _)| chain.starts_with(start));
-    let (_, engine) = found.filter(|_| rule.asks.policy.is_none())?;
+    let (_, engine) = all.find(|(start, _)| chain.starts_with(start))?;
     Some(engine)
 }
 

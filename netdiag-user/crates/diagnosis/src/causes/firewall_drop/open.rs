@@ -4,10 +4,7 @@ use std::{
     net::IpAddr,
 };
 
-use netdiag_forwarding::{
-    connection::{Tracked, Tracking},
-    way::Step,
-};
+use netdiag_forwarding::way::Step;
 use netdiag_lang::t;
 
 use super::taken::Taken;
@@ -24,7 +21,7 @@ use crate::{
     shared::{
         dead_end,
         losses::DropGroup,
-        matching_rules::{is_taker, of_taker},
+        matching_rules::{is_taker, origin},
         rule_evidence,
     },
 };
@@ -144,9 +141,7 @@ impl Plan {
         its_own: bool,
         (opened, pass): (&Opened, Pass),
     ) -> Option<()> {
-        let found = of_taker(facts.gathered.rules(opened.netns), &opened.by);
-        let origin = found.map(|rule| rule.into_owned().origin);
-        let origin = origin.unwrap_or_else(|| rule_evidence::origin_of(&opened.by));
+        let origin = origin(facts, opened);
         let narrow = opened.by.rule.is_some() && is_narrow(&opened.asks);
         let delete = narrow.then(|| origin.delete()).flatten();
         match its_own {
@@ -187,7 +182,6 @@ fn is_narrow(asks: &Asks) -> bool {
 
 /// All of that kind, by the addresses that they have in common, as they come to that rule.
 fn pass(opened: &Opened, port: Option<u16>, kind: &[&DropGroup<'_>]) -> Pass {
-    let packet = &opened.packet;
     let (mut clients, mut servers) = (BTreeSet::new(), BTreeSet::new());
     for pattern in kind {
         let (asks, answers) = match pattern.reply {
@@ -197,29 +191,16 @@ fn pass(opened: &Opened, port: Option<u16>, kind: &[&DropGroup<'_>]) -> Pass {
         clients.insert(asks);
         servers.insert(answers);
     }
-    let one = |all: &BTreeSet<IpAddr>, is: IpAddr| (all.len() == 1).then_some(is);
+    let one = |all: &BTreeSet<IpAddr>, is: Option<IpAddr>| is.filter(|_| all.len() == 1);
     let (source, destination) = match opened.answer {
         true => (&servers, &clients),
         false => (&clients, &servers),
     };
-    let own = if opened.answer {
-        packet.sport
-    } else {
-        packet.dport
-    };
+    let pass = opened.pass();
     Pass {
-        ipv6: packet.is_ipv6(),
-        source: one(source, packet.source),
-        destination: one(destination, packet.destination),
-        protocol: packet.protocol,
-        port: port.map(|_| own),
-        answer: opened.answer,
-        established: matches!(
-            packet.tracked,
-            Tracked::Is {
-                state: Tracking::Established,
-                ..
-            }
-        ),
+        source: one(source, pass.source),
+        destination: one(destination, pass.destination),
+        port: pass.port.filter(|_| port.is_some()),
+        ..pass
     }
 }

@@ -1,0 +1,185 @@
+//! What a node owes its pods, walked before anybody sends: each pod to its name servers and the world, and the node to it; one of
+//! those alike to other nodes' pods, and to every Service that this node leads. What no state tells (whether somebody beyond it answers) is nobody's fault here.
+mod class;
+mod ended;
+mod owed;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use netdiag_forwarding::way::{Does, Unknown};
+use netdiag_lang::{english, mark, t};
+
+use self::{
+    ended::Ended,
+    owed::{Owed, all},
+};
+use crate::{
+    model::{
+        address::endpoint,
+        flow,
+        gather::Want,
+        node::PodSide,
+        roles::Role,
+        text::counted,
+        verdict::{NotChecked, Outcome, PodRole, Severity, Verdict},
+    },
+    pipeline::{facts::Facts, tried::End},
+    predicted::{self, behind},
+    verdict::by_rank,
+};
+
+/// Pods whose state is asked for.
+const MOST: usize = 256;
+/// How long walking may take.
+const TIME: Duration = Duration::from_secs(10);
+/// Findings that are told, those that most rests on.
+const TOLD: usize = 8;
+
+/// What has to be read for it.
+pub fn wants(facts: &Facts<'_>) -> BTreeSet<Want> {
+    let mut wants = BTreeSet::from([Want::Services, Want::Resolvers]);
+    wants.insert(Want::Stack(facts.node.netns));
+    // Whoever shares a bridge with them hears whom they ask for.
+    let beside = facts.node.links.iter().filter(|link| link.master.is_some());
+    let beside = beside.filter_map(|link| link.peer_netns);
+    let all: BTreeSet<u32> = pods(facts).map(|side| side.netns).chain(beside).collect();
+    wants.extend(all.into_iter().take(MOST).map(Want::Stack));
+    wants
+}
+
+/// Those that a link of this node leads to, and nobody else behind them.
+fn pods<'a>(facts: &Facts<'a>) -> impl Iterator<Item = &'a PodSide> {
+    let node = facts.node;
+    let linked: BTreeSet<u32> = node
+        .links
+        .iter()
+        .filter(|link| link.up && facts.role(link) == Some(Role::Pod))
+        .filter_map(|link| link.peer_netns)
+        .collect();
+    let pods = node.pod_sides.iter();
+    pods.filter(move |side| {
+        linked.contains(&side.netns) && side.ports.is_empty() && !side.addresses.is_empty()
+    })
+}
+
+/// What became of all of them.
+#[derive(Default)]
+struct Walked {
+    /// By where they end, in words.
+    ended: BTreeMap<String, Ended>,
+    walked: usize,
+    /// Where nobody can tell what becomes of them, by why.
+    untold: BTreeMap<String, usize>,
+    /// Those that time was too short for.
+    left: usize,
+}
+
+impl Walked {
+    fn meet(&mut self, ended: Ended, owed: &Owed) {
+        let what = ended.what.clone();
+        self.ended.entry(what).or_insert(ended).meet(owed);
+    }
+}
+
+/// Adds to a verdict what the ways of all that is owed come to.
+pub fn tell(facts: &Facts<'_>, asked: &[String], verdict: &mut Verdict) {
+    let unread = pods(facts).count().saturating_sub(MOST);
+    let walked = walk(facts);
+    let all = walked.walked + walked.left;
+    let named: BTreeSet<String> = verdict.findings.iter().map(|f| f.cause.clone()).collect();
+    let mut ended: Vec<Ended> = walked.ended.into_values().collect();
+    ended.retain(|it| {
+        let asked = asked.is_empty() || asked.iter().any(|cause| cause == it.cause);
+        asked && !named.contains(it.cause)
+    });
+    ended.sort_by_key(|it| std::cmp::Reverse((it.severity, it.count)));
+    let findings = ended.into_iter().take(TOLD);
+    verdict
+        .findings
+        .extend(findings.map(|it| it.finding(facts, all)));
+    verdict.findings.sort_by(by_rank);
+    let bad = verdict.findings.iter().any(|f| f.severity > Severity::Info);
+    verdict.verdict = match (bad, verdict.verdict) {
+        (true, _) => Outcome::Findings,
+        (false, Outcome::Healthy) if !verdict.findings.is_empty() => Outcome::Findings,
+        (false, before) => before,
+    };
+    let untold: usize = walked.untold.values().sum();
+    if let Some((why, _)) = walked.untold.iter().max_by_key(|(_, count)| **count) {
+        let what = english!("{untold} of {all} ways that this node owes its pods");
+        verdict.not_checked.push(NotChecked::new(what, why.clone()));
+    }
+    if walked.left > 0 {
+        let what = english!("{} of {all} ways that this node owes its pods", walked.left);
+        let why = mark!("computing the others took the time that there is for all");
+        verdict.not_checked.push(NotChecked::new(what, why));
+    }
+    if unread > 0 {
+        let what = english!("the ways of {}", counted(unread as u64, mark!("pod")));
+        let why = mark!("there are more than are read");
+        verdict.not_checked.push(NotChecked::new(what, why));
+    }
+}
+
+fn walk(facts: &Facts<'_>) -> Walked {
+    let begun = Instant::now();
+    let mut walked = Walked::default();
+    for owed in all(facts, pods(facts).take(MOST).collect()) {
+        if begun.elapsed() >= TIME {
+            walked.left += 1;
+            continue;
+        }
+        walked.walked += 1;
+        let Some(foreseen) = facts.foreseen(facts.prepared(), &owed.question) else {
+            let from = owed.from;
+            let why = t!("nobody knows where {from} is, nor by which link it comes in");
+            *walked.untold.entry(why).or_default() += 1;
+            continue;
+        };
+        match foreseen.end() {
+            End::Stops {
+                step,
+                answer,
+                partly,
+            } => {
+                let ended = Ended::of(facts, (&step, answer, partly), &owed);
+                let Some(ended) = ended else { continue };
+                walked.meet(ended, &owed);
+            }
+            // Whoever is beyond a link that nobody read may answer.
+            End::Untold(Some(step)) if matches!(step.does, Does::Unknown(Unknown::Beyond)) => {}
+            End::Untold(step) => {
+                let why = step.and_then(|step| predicted::words::untold(facts, &step));
+                let why = why
+                    .unwrap_or_else(|| t!("it cannot be told where its answer would begin").into());
+                *walked.untold.entry(why).or_default() += 1;
+            }
+            End::Arrives { .. } => {
+                let told = behind::in_vain(facts, &foreseen, &owed.question);
+                if let Some(told) = told {
+                    let ended = Ended::in_vain(facts, told, &owed);
+                    walked.meet(ended, &owed);
+                }
+            }
+        }
+    }
+    walked
+}
+
+/// Who asks whom, in words.
+fn named(facts: &Facts<'_>, owed: &Owed) -> String {
+    let (from, (to, port)) = (owed.from, owed.to);
+    let pod = facts.pod(from, PodRole::Source);
+    let who = pod.map_or_else(|| from.to_string(), |pod| crate::model::pod::label(&pod));
+    let services = facts.gathered.services();
+    let rule = services.and_then(|all| all.rule(to, port, owed.question.flow.protocol));
+    let whom = match rule {
+        Some(service) => service.label(),
+        None => endpoint(to, port),
+    };
+    let protocol = flow::protocol(owed.question.flow.protocol);
+    t!("{who} to {whom} by {protocol}")
+}
