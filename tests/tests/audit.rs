@@ -38,7 +38,7 @@ fn a_fault_is_named_before_anybody_sends() {
     }
     for (incident, why) in [
         ("bridge-nf-disabled", "was asked"),
-        ("hairpin-off", "hairpin"),
+        ("hairpin-off", "port that it came in by"),
     ] {
         let lab = Lab::up(&[incident]);
         let ended = audited(&lab, "json");

@@ -118,9 +118,9 @@ fn world(facts: &Facts<'_>, pod: IpAddr) -> Option<Owed> {
 fn by_node(facts: &Facts<'_>, pod: IpAddr) -> Option<Owed> {
     let link = facts.link_by(&facts.from_node(pod))?;
     let of = |link: &Link| {
-        let mut own = link.addresses.iter().filter(|it| !it.link_local);
-        own.find(|it| it.prefix.address.is_ipv4() == pod.is_ipv4())
-            .map(|it| it.prefix.address)
+        let own = link.addresses.iter().filter(|it| !it.link_local);
+        let mut own = own.map(|it| it.prefix.address);
+        own.find(|it| it.is_ipv4() == pod.is_ipv4() && !it.is_loopback())
     };
     let from = of(link).or_else(|| facts.node.links.iter().find_map(of))?;
     Some(Owed::new(Whom::Pod, from, (pod, ANY), TCP))

@@ -436,6 +436,10 @@ impl At<'_, '_> {
                 ),
                 shell!("sysctl -w {}=1", name),
             ),
+            How::NotForwarding => (
+                t!("{name} of {} keeps it back", self.whose()),
+                shell!("sysctl -w {}=1", name),
+            ),
             _ => (
                 t!("{name} of {} keeps it back", self.whose()),
                 shell!("sysctl {}", name),
