@@ -158,16 +158,15 @@ impl Ended {
 }
 
 impl Owed {
-    /// Of ways that are walked for themselves no rule is told, and no pod that is not led out.
+    /// Of ways that are walked for themselves no rule is told; and no pod whose own routes lead it nowhere: networks are made so.
     fn is_told(&self, facts: &Facts<'_>, step: &Step<'_>, refuser: &Refuser<'_>) -> bool {
-        let state = matches!(refuser, Refuser::State);
+        let closed = matches!(step.does, Does::Refuses(How::NoRoute));
+        if closed && step.netns != facts.node.netns {
+            return false;
+        }
         match self.whom {
             Whom::NameServer | Whom::Service => true,
-            Whom::Others | Whom::Pod => state,
-            Whom::World => {
-                let closed = matches!(step.does, Does::Refuses(How::NoRoute));
-                state && (step.netns == facts.node.netns || !closed)
-            }
+            Whom::Others | Whom::Pod | Whom::World => matches!(refuser, Refuser::State),
         }
     }
 }
