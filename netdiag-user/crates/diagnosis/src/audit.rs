@@ -1,5 +1,6 @@
 //! What a node owes its pods, walked before anybody sends: each pod to its name servers and the world, and the node to it; one of
-//! those alike to other nodes' pods, and to every Service that this node leads. What no state tells (whether somebody beyond it answers) is nobody's fault here.
+//! those alike to other nodes' pods, and to every Service that this node leads. What no state tells (whether somebody beyond it
+//! answers) is nobody's fault here.
 mod class;
 mod ended;
 mod owed;
@@ -28,6 +29,7 @@ use crate::{
     },
     pipeline::{facts::Facts, tried::End},
     predicted::{self, behind},
+    shared::ending,
     verdict::by_rank,
 };
 
@@ -75,13 +77,6 @@ struct Walked {
     untold: BTreeMap<String, usize>,
     /// Those that time was too short for.
     left: usize,
-}
-
-impl Walked {
-    fn meet(&mut self, ended: Ended, owed: &Owed) {
-        let what = ended.what.clone();
-        self.ended.entry(what).or_insert(ended).meet(owed);
-    }
 }
 
 /// Adds to a verdict what the ways of all that is owed come to.
@@ -145,9 +140,12 @@ fn walk(facts: &Facts<'_>) -> Walked {
                 answer,
                 partly,
             } => {
-                let ended = Ended::of(facts, (&step, answer, partly), &owed);
-                let Some(ended) = ended else { continue };
-                walked.meet(ended, &owed);
+                let severity = Ended::severity(facts, (&step, partly), &owed);
+                let Some(severity) = severity else { continue };
+                let ended = walked.ended.entry(ending::said(facts, &step));
+                // What would help is tried once for all of them.
+                let ended = ended.or_insert_with(|| Ended::of(facts, (&step, answer), &owed));
+                ended.meet(&owed, severity);
             }
             // Whoever is beyond a link that nobody read may answer.
             End::Untold(Some(step)) if matches!(step.does, Does::Unknown(Unknown::Beyond)) => {}
@@ -160,8 +158,13 @@ fn walk(facts: &Facts<'_>) -> Walked {
             End::Arrives { .. } => {
                 let told = behind::in_vain(facts, &foreseen, &owed.question);
                 if let Some(told) = told {
-                    let ended = Ended::in_vain(facts, told, &owed);
-                    walked.meet(ended, &owed);
+                    let severity = match told.partly {
+                        false => Severity::Warning,
+                        true => Severity::Info,
+                    };
+                    let ended = walked.ended.entry(told.what.clone());
+                    let ended = ended.or_insert_with(|| Ended::in_vain(facts, told, &owed));
+                    ended.meet(&owed, severity);
                 }
             }
         }

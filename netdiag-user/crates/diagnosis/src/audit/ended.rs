@@ -48,16 +48,26 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// Nothing where somebody is known to mean it.
-    pub fn of(
+    /// How bad it is that one ends there; nothing where somebody is known to mean it.
+    pub fn severity(
         facts: &Facts<'_>,
-        (step, answer, partly): (&Step<'_>, bool, bool),
+        (step, partly): (&Step<'_>, bool),
         owed: &Owed,
-    ) -> Option<Self> {
+    ) -> Option<Severity> {
         let refuser = Refuser::of(facts, step, owed);
         if matches!(refuser, Refuser::Policy) || !owed.is_told(facts, step, &refuser) {
             return None;
         }
+        let whole = !partly || owed.whom == Whom::NameServer;
+        Some(match refuser.may_be_fault(step, owed) && whole {
+            true => Severity::Warning,
+            false => Severity::Info,
+        })
+    }
+
+    /// The first one that ends there.
+    pub fn of(facts: &Facts<'_>, (step, answer): (&Step<'_>, bool), owed: &Owed) -> Self {
+        let refuser = Refuser::of(facts, step, owed);
         let told = dead_end::told(facts, step);
         let mut evidence: Vec<Evidence> = told.iter().map(|it| it.evidence.clone()).collect();
         if told.is_none()
@@ -72,30 +82,21 @@ impl Ended {
             line.confirm = Some(shown);
             evidence.push(line);
         }
-        let whole = !partly || owed.whom == Whom::NameServer;
-        Some(Self {
+        Self {
             cause: refuser.cause(facts, step),
-            severity: match refuser.may_be_fault(step, owed) && whole {
-                true => Severity::Warning,
-                false => Severity::Info,
-            },
             what: ending::said(facts, step),
             subject: told.and_then(|it| it.subject),
             evidence,
             fix: change::smallest(facts, step, &owed.question),
             answer,
             ..Self::met_first(facts, owed)
-        })
+        }
     }
 
     /// What gets somewhere for nothing.
     pub fn in_vain(facts: &Facts<'_>, told: InVain, owed: &Owed) -> Self {
         Self {
             cause: told.cause,
-            severity: match told.partly {
-                false => Severity::Warning,
-                true => Severity::Info,
-            },
             what: told.what,
             fix: Some(told.fix),
             answer: told.answer,
@@ -120,8 +121,9 @@ impl Ended {
         }
     }
 
-    /// Another one that ends there.
-    pub fn meet(&mut self, owed: &Owed) {
+    /// One that ends there: the worst of them tells how bad it is.
+    pub fn meet(&mut self, owed: &Owed, severity: Severity) {
+        self.severity = self.severity.max(severity);
         self.count += 1;
         self.pods.insert(owed.from);
     }
