@@ -1,15 +1,56 @@
 //! What a node owes its pods, walked before anybody sends.
-use std::path::Path;
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, ChildStdout, Stdio},
+};
 
 use netdiag_tests::{
     lab::Lab,
-    netdiag::command_in,
+    netdiag::{command, command_in},
     process::{Ended, run},
     require,
 };
 use serde_json::Value;
 
 const TOOLS: [&str; 2] = ["ip", "nft"];
+
+/// A lab's servers, and those who ask them.
+struct Traffic {
+    program: Child,
+    _said: BufReader<ChildStdout>,
+}
+
+impl Traffic {
+    /// Once they listen.
+    fn of(lab: &Lab) -> Self {
+        let mut program = command(&["lab", "traffic", &lab.id]);
+        let mut program = program.stdout(Stdio::piped()).spawn().expect("traffic");
+        let mut said = BufReader::new(program.stdout.take().expect("its words"));
+        let mut line = String::new();
+        while !line.contains("goes on") {
+            line.clear();
+            let read = said.read_line(&mut line).expect("a line");
+            assert_ne!(read, 0, "it ended");
+        }
+        Self {
+            program,
+            _said: said,
+        }
+    }
+}
+
+impl Drop for Traffic {
+    fn drop(&mut self) {
+        let _ = self.program.kill();
+        let _ = self.program.wait();
+    }
+}
+
+fn up(arguments: &[&str]) -> (Traffic, Lab) {
+    let lab = Lab::up(arguments);
+    (Traffic::of(&lab), lab)
+}
 
 /// Of the node that an incident is on.
 fn audited(lab: &Lab, output: &str) -> Ended {
@@ -27,7 +68,7 @@ fn computed(verdict: &Value) -> Vec<(String, String)> {
     let findings = verdict["findings"].as_array().expect("findings").iter();
     let word = |finding: &Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
     let all = findings.map(|it| (word(it, "cause"), word(it, "summary")));
-    all.filter(|(_, summary)| summary.contains("owes its pods"))
+    all.filter(|(_, summary)| summary.contains("this node owes"))
         .collect()
 }
 
@@ -40,7 +81,7 @@ fn a_fault_is_named_before_anybody_sends() {
         ("bridge-nf-disabled", "was asked"),
         ("hairpin-off", "port that it came in by"),
     ] {
-        let lab = Lab::up(&[incident]);
+        let (_traffic, lab) = up(&[incident]);
         let ended = audited(&lab, "json");
         let told = computed(&ended.json());
         let named = told.iter().any(|(_, summary)| summary.contains(why));
@@ -60,7 +101,7 @@ fn what_is_owed_gets_through_where_nothing_is_wrong() {
         return;
     }
     for incident in ["hairpin-off", "dns-blocked"] {
-        let lab = Lab::up(&[incident, "--healthy"]);
+        let (_traffic, lab) = up(&[incident, "--healthy"]);
         let ended = audited(&lab, "json");
         let told = computed(&ended.json());
         assert!(told.is_empty(), "{incident}: {told:#?}");

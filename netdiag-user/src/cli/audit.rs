@@ -3,7 +3,7 @@
 mod junit;
 
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::PossibleValue};
 use netdiag_lang::{english, mark};
 
 use super::{
@@ -35,33 +35,47 @@ pub struct AuditArgs {
     pub output_file: Option<std::path::PathBuf>,
 }
 
-#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Printed {
-    /// For people.
-    #[default]
-    Table,
-    /// For people with wide terminals: nothing is shortened.
-    Wide,
-    /// One document at the end.
-    Json,
-    /// One object an event, flushed as it happens.
-    Ndjson,
-    Yaml,
-    /// JUnit XML, for CI systems.
+    /// As other commands have it.
+    As(Format),
     Junit,
 }
 
 impl Printed {
-    /// As other commands have it.
     pub fn format(self) -> Option<Format> {
-        Some(match self {
-            Self::Table => Format::Table,
-            Self::Wide => Format::Wide,
-            Self::Json => Format::Json,
-            Self::Ndjson => Format::Ndjson,
-            Self::Yaml => Format::Yaml,
-            Self::Junit => return None,
-        })
+        match self {
+            Self::As(format) => Some(format),
+            Self::Junit => None,
+        }
+    }
+}
+
+impl Default for Printed {
+    fn default() -> Self {
+        Self::As(Format::default())
+    }
+}
+
+impl ValueEnum for Printed {
+    fn value_variants<'a>() -> &'a [Self] {
+        use Format::{Json, Ndjson, Table, Wide, Yaml};
+        const ALL: [Printed; 6] = [
+            Printed::As(Table),
+            Printed::As(Wide),
+            Printed::As(Json),
+            Printed::As(Ndjson),
+            Printed::As(Yaml),
+            Printed::Junit,
+        ];
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        match self {
+            Self::As(format) => format.to_possible_value(),
+            Self::Junit => Some(PossibleValue::new("junit").help("JUnit XML, for CI systems")),
+        }
     }
 }
 
@@ -72,9 +86,9 @@ pub async fn run(args: AuditArgs) -> Result<i32> {
         verdict = audit(&args.place, &args.causes) => verdict?,
         code = signals.wait() => return Ok(code),
     };
-    match args.output.format() {
-        Some(format) => output::verdict(&mut sink, &verdict, &[], format)?,
-        None => sink.write(&(junit::text(&verdict)? + "\n"))?,
+    match args.output {
+        Printed::As(format) => output::verdict(&mut sink, &verdict, &[], format)?,
+        Printed::Junit => sink.write(&(junit::text(&verdict)? + "\n"))?,
     }
     Ok(code(&verdict))
 }

@@ -4,9 +4,11 @@
 mod class;
 mod ended;
 mod owed;
+mod whom;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -20,7 +22,7 @@ use self::{
 use crate::{
     model::{
         address::endpoint,
-        flow,
+        flow::{self, UDP},
         gather::Want,
         node::PodSide,
         roles::Role,
@@ -35,6 +37,8 @@ use crate::{
 
 /// Pods whose state is asked for.
 const MOST: usize = 256;
+/// Pods whose sockets are asked for: whose they are takes a look at every process.
+const LISTENING: usize = 32;
 /// How long walking may take.
 const TIME: Duration = Duration::from_secs(10);
 /// Findings that are told, those that most rests on.
@@ -49,6 +53,35 @@ pub fn wants(facts: &Facts<'_>) -> BTreeSet<Want> {
     let beside = beside.filter_map(|link| link.peer_netns);
     let all: BTreeSet<u32> = pods(facts).map(|side| side.netns).chain(beside).collect();
     wants.extend(all.into_iter().take(MOST).map(Want::Stack));
+    wants.extend(servers(facts));
+    wants.extend(owed::leaving(facts));
+    wants
+}
+
+/// Whose sockets are asked for: first those of pods that Services lead to.
+fn servers(facts: &Facts<'_>) -> Vec<Want> {
+    let services = facts.gathered.services().into_iter();
+    let rules = services.flat_map(|all| all.rules.iter().chain(&all.node_ports));
+    let backends: HashSet<(IpAddr, u8, u16)> = rules
+        .flat_map(|rule| {
+            rule.backends
+                .iter()
+                .map(|(to, port)| (*to, rule.protocol, *port))
+        })
+        .collect();
+    let leads = |side: &&PodSide| {
+        let of = |(to, _, _): &(IpAddr, u8, u16)| side.addresses.contains(to);
+        backends.iter().any(of)
+    };
+    let (first, rest): (Vec<_>, Vec<_>) = pods(facts).partition(leads);
+    let all = first.iter().chain(&rest).take(LISTENING);
+    let mut wants: Vec<Want> = all.map(|side| Want::Listeners(side.netns)).collect();
+    let datagrams = backends.iter().filter(|(_, protocol, _)| *protocol == UDP);
+    let receivers = datagrams.filter_map(|(to, _, port)| {
+        let netns = facts.pod_side_of(*to)?.netns;
+        Some(Want::Receivers { netns, port: *port })
+    });
+    wants.extend(receivers.take(LISTENING));
     wants
 }
 
@@ -83,6 +116,9 @@ struct Walked {
 pub fn tell(facts: &Facts<'_>, asked: &[String], verdict: &mut Verdict) {
     let unread = pods(facts).count().saturating_sub(MOST);
     let walked = walk(facts);
+    let unheard = pods(facts)
+        .filter(|side| facts.gathered.listeners(side.netns).is_none())
+        .count();
     let all = walked.walked + walked.left;
     let named: BTreeSet<String> = verdict.findings.iter().map(|f| f.cause.clone()).collect();
     let mut ended: Vec<Ended> = walked.ended.into_values().collect();
@@ -104,12 +140,17 @@ pub fn tell(facts: &Facts<'_>, asked: &[String], verdict: &mut Verdict) {
     };
     let untold: usize = walked.untold.values().sum();
     if let Some((why, _)) = walked.untold.iter().max_by_key(|(_, count)| **count) {
-        let what = english!("{untold} of {all} ways that this node owes its pods");
+        let what = english!("{untold} of {all} ways that this node owes");
         verdict.not_checked.push(NotChecked::new(what, why.clone()));
     }
     if walked.left > 0 {
-        let what = english!("{} of {all} ways that this node owes its pods", walked.left);
+        let what = english!("{} of {all} ways that this node owes", walked.left);
         let why = mark!("computing the others took the time that there is for all");
+        verdict.not_checked.push(NotChecked::new(what, why));
+    }
+    if unheard > 0 {
+        let what = english!("who listens in {}", counted(unheard as u64, mark!("pod")));
+        let why = english!("the sockets of {LISTENING} pods are read at most, and only by root");
         verdict.not_checked.push(NotChecked::new(what, why));
     }
     if unread > 0 {
@@ -148,7 +189,7 @@ fn walk(facts: &Facts<'_>) -> Walked {
                 ended.meet(&owed, severity);
             }
             // Whoever is beyond a link that nobody read may answer.
-            End::Untold(Some(step)) if matches!(step.does, Does::Unknown(Unknown::Beyond)) => {}
+            End::Untold(Some(step)) if matches!(step.does, Does::Unknown(Unknown::Beyond(_))) => {}
             End::Untold(step) => {
                 let why = step.and_then(|step| predicted::words::untold(facts, &step));
                 let why = why
@@ -157,6 +198,7 @@ fn walk(facts: &Facts<'_>) -> Walked {
             }
             End::Arrives { .. } => {
                 let told = behind::in_vain(facts, &foreseen, &owed.question);
+                let told = told.filter(|it| !it.by_port || owed.whom.is_asked_by_port());
                 if let Some(told) = told {
                     let severity = match told.partly {
                         false => Severity::Warning,

@@ -20,6 +20,7 @@ mod nd;
 mod neighbour;
 mod socket;
 mod track;
+mod untold;
 mod vlan;
 mod vxlan;
 mod wireguard;
@@ -94,20 +95,9 @@ fn walk_noting<'w>(
         Start::Frame(end, frame) => (end.netns, walker.frame(&mut walk, end, frame, packet)),
     };
     if let Err(unknown) = walker.goes_on(&mut walk, next) {
-        let (station, netns) = match walk.last() {
-            Some(step) => (step.station, step.netns),
-            None => (Station::Link, netns),
-        };
-        walk.steps.push(Step {
-            netns,
-            station,
-            by: match unknown {
-                Unknown::Undecided => walker.undecided.get().map(Subject::Filter),
-                _ => None,
-            },
-            does: Does::Unknown(unknown),
-            packet,
-        });
+        let last = walk.last();
+        let at = last.map_or((netns, Station::Link), |step| (step.netns, step.station));
+        walk.steps.push(walker.untold(at, unknown, packet));
     }
     walk.silent = walker.silent.take();
     walk

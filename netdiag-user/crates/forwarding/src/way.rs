@@ -322,8 +322,8 @@ pub enum Unknown {
     Undecided,
     /// A rule goes one of these ways, each so many times of all.
     Chance(Vec<Share>),
-    /// Whether anybody answers at the other end of a wire.
-    Beyond,
+    /// Whether anybody answers at the other end of a wire; for that next hop by that device.
+    Beyond(Option<(u32, IpAddr)>),
     /// Too many steps or branches.
     TooLong,
 }

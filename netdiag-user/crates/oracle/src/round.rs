@@ -6,7 +6,10 @@ use std::{
 };
 
 use anyhow::Result;
-use netdiag_forwarding::{Prepared, Tally, way::Memory};
+use netdiag_forwarding::{
+    Prepared, Tally,
+    way::{Memory, Unknown},
+};
 use netdiag_model::world::{End, World};
 
 use crate::{
@@ -202,7 +205,11 @@ impl Round {
             for turn in &turns {
                 match &turn.prediction.unknown {
                     Some(unknown) => {
-                        *outcome.unknown.entry(format!("{unknown:?}")).or_default() += 1;
+                        let why = match unknown {
+                            Unknown::Beyond(_) => "Beyond".into(),
+                            unknown => format!("{unknown:?}"),
+                        };
+                        *outcome.unknown.entry(why).or_default() += 1;
                     }
                     None => *outcome.ends.entry(turn.prediction.ends).or_default() += 1,
                 }

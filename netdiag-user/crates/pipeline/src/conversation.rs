@@ -247,6 +247,9 @@ fn answers<'w>(
         let memory = memory.with(&way);
         all.push((way, memory));
     }
+    // Where nobody can tell where one of its ways leads, nobody knows what answers there.
+    let untold = |step: &&Step<'_>| matches!(step.does, Does::Unknown(_));
+    lacks |= !all.is_empty() && ends(request).iter().any(untold);
     (all, lacks)
 }
 

@@ -29,11 +29,15 @@ pub fn of(facts: &Facts<'_>, side: &PodSide) -> Option<Class> {
     Some(all)
 }
 
-fn inside(stack: &Stack, own: &[IpAddr]) -> Class {
+fn inside(stack: &Stack, known: &[IpAddr]) -> Class {
+    // Those of its links, too: routes lead to each.
+    let own = stack.addresses.some().into_iter().flatten();
+    let own = own.map(|address| address.own.address);
+    let own: Vec<IpAddr> = own.chain(known.iter().copied()).collect();
     let mut all = Class::from([
         format!(
             "families {:?}",
-            own.iter().map(IpAddr::is_ipv4).collect::<BTreeSet<_>>()
+            known.iter().map(IpAddr::is_ipv4).collect::<BTreeSet<_>>()
         ),
         format!("rules {:?}", stack.rules),
         format!("settings {:?}", stack.settings),
@@ -53,7 +57,7 @@ fn inside(stack: &Stack, own: &[IpAddr]) -> Class {
         ));
     }
     let routes = stack.routes.some().into_iter().flatten();
-    all.extend(routes.map(|route| line(stack, own, route)));
+    all.extend(routes.map(|route| line(stack, &own, route)));
     all
 }
 

@@ -4,17 +4,15 @@ use std::{collections::BTreeSet, net::IpAddr};
 use netdiag_forwarding::way::{Does, How, Station, Step, Subject};
 use netdiag_lang::t;
 
-use super::{
-    named,
-    owed::{Owed, Whom},
-};
+use super::{named, owed::Owed, whom::Whom};
 use crate::{
     causes::{
-        firewall_drop, forwarding_disabled, hairpin_off, neighbour_failed, no_route, path_broken,
-        rp_filter_drop, service_local_only, service_no_endpoints,
+        firewall_drop, forwarding_disabled, hairpin_off, neighbour_failed, no_route,
+        overlay_blocked, path_broken, rp_filter_drop, service_local_only, service_no_endpoints,
     },
     model::{
         address::endpoint,
+        node::Link,
         services::Service,
         shell::CommandLine,
         verdict::{
@@ -58,7 +56,7 @@ impl Ended {
         if matches!(refuser, Refuser::Policy) || !owed.is_told(facts, step, &refuser) {
             return None;
         }
-        let whole = !partly || owed.whom == Whom::NameServer;
+        let whole = !partly || owed.whom.is_one();
         Some(match refuser.may_be_fault(step, owed) && whole {
             true => Severity::Warning,
             false => Severity::Info,
@@ -83,7 +81,7 @@ impl Ended {
             evidence.push(line);
         }
         Self {
-            cause: refuser.cause(facts, step),
+            cause: refuser.cause(facts, step, owed.whom),
             what: ending::said(facts, step),
             subject: told.and_then(|it| it.subject),
             evidence,
@@ -133,10 +131,10 @@ impl Ended {
         let (what, count, example) = (&self.what, self.count, &self.example);
         let summary = match self.answer {
             false => t!(
-                "{what}: {count} of {all} conversations that this node owes its pods end there, {example} for one"
+                "{what}: {count} of {all} conversations that this node owes end there, {example} for one"
             ),
             true => t!(
-                "{what}: the answers of {count} of {all} conversations that this node owes its pods end there, those of {example} for one"
+                "{what}: the answers of {count} of {all} conversations that this node owes end there, those of {example} for one"
             ),
         };
         let mut finding = Finding::new(self.cause, self.severity, Confidence::Configured, summary);
@@ -166,10 +164,7 @@ impl Owed {
         if closed && step.netns != facts.node.netns {
             return false;
         }
-        match self.whom {
-            Whom::NameServer | Whom::Service => true,
-            Whom::Others | Whom::Pod | Whom::World => matches!(refuser, Refuser::State),
-        }
+        self.whom.is_asked_by_port() || matches!(refuser, Refuser::State)
     }
 }
 
@@ -207,21 +202,24 @@ impl<'a> Refuser<'a> {
                     None => Self::Rule,
                 }
             }
+            // Nobody is asked by a tunnel: what it knows somebody entered.
+            Some(by) if owed.whom == Whom::Others && is_at_tunnel(facts, by) => Self::State,
             _ => Self::Nobody,
         }
     }
 
-    fn cause(&self, facts: &Facts<'_>, step: &Step<'_>) -> &'static str {
+    fn cause(&self, facts: &Facts<'_>, step: &Step<'_>, whom: Whom) -> &'static str {
         let here = step.netns == facts.node.netns;
         match (self, &step.does) {
             (Self::Leader(Some(service)), _) if service.local => service_local_only::ID,
             (Self::Leader(_), _) => service_no_endpoints::ID,
+            (Self::Rule | Self::Policy, _) if whom == Whom::Tunnel => overlay_blocked::ID,
             (Self::Rule | Self::Policy, _) => firewall_drop::ID,
             (Self::State, Does::Refuses(How::NotForwarding)) if here => forwarding_disabled::ID,
             (Self::State, Does::Refuses(How::ReversePath)) => rp_filter_drop::ID,
             (Self::State, Does::Refuses(How::NoRoute)) if here => no_route::ID,
             (_, Does::Refuses(How::SamePort)) => hairpin_off::ID,
-            (Self::Nobody, _) if step.station == Station::Neighbour => neighbour_failed::ID,
+            (_, Does::Refuses(How::NoNeighbour(_) | How::NoRemote)) => neighbour_failed::ID,
             _ => path_broken::ID,
         }
     }
@@ -232,7 +230,17 @@ impl<'a> Refuser<'a> {
         match self {
             Self::State => !matches!(step.does, Does::Refuses(How::SamePort)),
             Self::Leader(_) | Self::Nobody | Self::Policy => false,
-            Self::Rule => owed.whom == Whom::NameServer,
+            Self::Rule => owed.whom.is_needed(),
         }
     }
+}
+
+/// Whether it is about a tunnel of this node's, or an entry at one.
+fn is_at_tunnel(facts: &Facts<'_>, by: Subject<'_>) -> bool {
+    let index = match by {
+        Subject::Device(device) => device.index,
+        Subject::Neighbour(entry) => entry.device,
+        _ => return false,
+    };
+    facts.link(index).is_some_and(Link::is_tunnel)
 }

@@ -1,16 +1,19 @@
-//! The conversations that a node owes its pods.
+//! The conversations that a node owes its pods, and those who ask for them.
+mod inward;
+mod others;
+
 use std::{collections::BTreeSet, net::IpAddr};
 
-use super::class;
+use super::{class, whom::Whom};
 use crate::{
     model::{
-        address::is_link_local,
         flow::{TCP, UDP},
-        gather::Resolver,
-        node::{Link, PodSide, RouteKind},
+        gather::{Reach, Resolver, Want, reach},
+        node::{Link, PodSide},
+        services::Services,
     },
     pipeline::{facts::Facts, predicted::Question},
-    predicted::{self, between},
+    predicted::{self, behind, between},
 };
 
 const DNS: u16 = 53;
@@ -18,21 +21,9 @@ const DNS: u16 = 53;
 const ANY: u16 = 443;
 /// Somebody in the world: a root name server (a.root-servers.net).
 const WORLD: [&str; 2] = ["198.41.0.4", "2001:503:ba3e::2:30"];
-/// Other nodes whose pods are asked for.
-const NODES: usize = 256;
-
-/// Who is to be reached.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Whom {
-    NameServer,
-    Service,
-    /// Another node's pods: the way there, whatever rules make of a port.
-    Others,
-    /// Likewise the world, where the pod and the node have a default route.
-    World,
-    /// Likewise a pod here, by the node itself.
-    Pod,
-}
+/// Ports of a pod that are asked for, and Services that are not led on.
+const PORTS: usize = 8;
+const TOLD: usize = 64;
 
 pub struct Owed {
     pub from: IpAddr,
@@ -62,7 +53,11 @@ pub fn all(facts: &Facts<'_>, pods: Vec<&PodSide>) -> Vec<Owed> {
     let own = |side: &&PodSide| {
         let mut all = servers(facts, side);
         all.extend(side.addresses.iter().flat_map(|pod| world(facts, *pod)));
-        all.extend(side.addresses.iter().filter_map(|pod| by_node(facts, *pod)));
+        all.extend(
+            side.addresses
+                .iter()
+                .flat_map(|pod| by_node(facts, side, *pod)),
+        );
         all
     };
     let mut all: Vec<Owed> = pods.iter().flat_map(own).collect();
@@ -71,13 +66,14 @@ pub fn all(facts: &Facts<'_>, pods: Vec<&PodSide>) -> Vec<Owed> {
         .into_iter()
         .filter(|side| class::of(facts, side).is_some_and(|class| classes.insert(class)));
     let first: Vec<&PodSide> = first.collect();
+    let others = others::all(facts);
     for side in &first {
-        let others = others(facts);
-        all.extend(
-            others
-                .filter_map(|to| Some(Owed::new(Whom::Others, own_of(side, to)?, (to, ANY), TCP))),
-        );
+        let to_each = others
+            .iter()
+            .filter_map(|to| Some(Owed::new(Whom::Others, own_of(side, *to)?, (*to, ANY), TCP)));
+        all.extend(to_each);
     }
+    all.extend(inward::all(facts));
     let services = facts.gathered.services().into_iter();
     for service in services.flat_map(|all| &all.rules) {
         let to = (service.address, service.port);
@@ -86,7 +82,31 @@ pub fn all(facts: &Facts<'_>, pods: Vec<&PodSide>) -> Vec<Owed> {
             .filter_map(|side| own_of(side, service.address));
         all.extend(from.map(|from| Owed::new(Whom::Service, from, to, service.protocol)));
     }
+    for told in facts.gathered.services().into_iter().flat_map(unled) {
+        let from = first.iter().filter_map(|side| own_of(side, told));
+        all.extend(from.map(|from| Owed::new(Whom::Service, from, (told, ANY), TCP)));
+    }
     all
+}
+
+/// Addresses that somebody is sure are Services', and that no rule has.
+fn unled(all: &Services) -> BTreeSet<IpAddr> {
+    let led = |address: IpAddr| all.rules.iter().any(|rule| rule.address == address);
+    let told = all.told.iter().filter(|it| it.sure && !led(it.address));
+    told.map(|it| it.address).take(TOLD).collect()
+}
+
+/// What tells as what a pod's packets leave: for the first pod of each address family.
+pub fn leaving(facts: &Facts<'_>) -> Vec<Want> {
+    let sides = facts.node.pod_sides.iter();
+    let all: Vec<IpAddr> = sides.flat_map(|side| side.addresses.clone()).collect();
+    let first = [true, false].map(|ipv4| all.iter().find(|it| it.is_ipv4() == ipv4));
+    let owed = first
+        .into_iter()
+        .flatten()
+        .filter_map(|pod| world(facts, *pod));
+    let foreseen = owed.filter_map(|owed| facts.foreseen(facts.prepared(), &owed.question));
+    foreseen.flat_map(|it| behind::wants(facts, &it)).collect()
 }
 
 /// A pod without name servers of its own has those that kubelet gives it.
@@ -114,43 +134,32 @@ fn world(facts: &Facts<'_>, pod: IpAddr) -> Option<Owed> {
     facts.leads_out(route).then(owed)
 }
 
-/// As kubelet's probes.
-fn by_node(facts: &Facts<'_>, pod: IpAddr) -> Option<Owed> {
+/// As kubelet's probes: for the way itself, and for each port that a server listens at.
+fn by_node(facts: &Facts<'_>, side: &PodSide, pod: IpAddr) -> Vec<Owed> {
+    let Some(from) = asks_from(facts, pod) else {
+        return Vec::new();
+    };
+    let listeners = facts.gathered.listeners(side.netns).unwrap_or_default();
+    let ports: BTreeSet<u16> = listeners.iter().map(|it| it.port).collect();
+    let served = |port: &u16| matches!(reach(listeners, pod, *port), Reach::Served(_));
+    let ports = ports.into_iter().filter(served).take(PORTS);
+    let servers = ports.map(|port| Owed::new(Whom::Server, from, (pod, port), TCP));
+    let way = Owed::new(Whom::Pod, from, (pod, ANY), TCP);
+    std::iter::once(way).chain(servers).collect()
+}
+
+/// The node's address that it asks a pod from.
+fn asks_from(facts: &Facts<'_>, pod: IpAddr) -> Option<IpAddr> {
     let link = facts.link_by(&facts.from_node(pod))?;
-    let of = |link: &Link| {
-        let own = link.addresses.iter().filter(|it| !it.link_local);
-        let mut own = own.map(|it| it.prefix.address);
-        own.find(|it| it.is_ipv4() == pod.is_ipv4() && !it.is_loopback())
-    };
-    let from = of(link).or_else(|| facts.node.links.iter().find_map(of))?;
-    Some(Owed::new(Whom::Pod, from, (pod, ANY), TCP))
+    let of = |link: &Link| own(link, pod.is_ipv4());
+    of(link).or_else(|| facts.node.links.iter().find_map(of))
 }
 
-/// An address of each network behind a tunnel.
-fn others(facts: &Facts<'_>) -> impl Iterator<Item = IpAddr> {
-    let tunnel = |index: Option<u32>| {
-        let link = index.and_then(|index| facts.link(index));
-        link.is_some_and(|link| link.is_tunnel() && link.up)
-    };
-    let routes = facts.node.routes.iter();
-    let routes = routes.filter(move |route| {
-        let to = route.destination.address;
-        let own = facts.owns(to) || to.is_multicast();
-        let far = route.kind == RouteKind::Unicast && tunnel(route.oif) && !own;
-        far && !is_link_local(to) && !facts.leads_out(route)
-    });
-    routes
-        .take(NODES)
-        .map(|route| second(route.destination.address, route.destination.length))
-}
-
-/// Behind the network's own address, where it has more than that.
-fn second(network: IpAddr, length: u8) -> IpAddr {
-    match network {
-        IpAddr::V4(it) if length < 31 => (u32::from(it) + 2).to_be_bytes().into(),
-        IpAddr::V6(it) if length < 127 => (u128::from(it) + 2).to_be_bytes().into(),
-        other => other,
-    }
+/// What others may ask it by.
+fn own(link: &Link, ipv4: bool) -> Option<IpAddr> {
+    let own = link.addresses.iter().filter(|it| !it.link_local);
+    let mut own = own.map(|it| it.prefix.address);
+    own.find(|it| it.is_ipv4() == ipv4 && !it.is_loopback())
 }
 
 /// The pod's own address of that one's family.

@@ -31,6 +31,8 @@
 //! # Fix
 //! Get kube-proxy to run on this node: `kubectl -n kube-system get pods -o wide`. Give its DaemonSet
 //! `priorityClassName: system-node-critical`, so that it is not evicted.
+use std::net::IpAddr;
+
 use super::connection_groups::ConnectionGroup;
 use crate::{
     model::{
@@ -116,8 +118,21 @@ pub fn evaluate(facts: &Facts<'_>) -> Option<Finding> {
     let mut line = services::rules(text, by_hand(worst));
     line.lacks = Some((worst.server.is_ipv6(), Translates::Destination));
     finding.evidence.push(line);
-    finding.fix = fix(facts, worst, known, sure);
+    finding.fix = fix(facts, worst.server, known, sure);
     Some(finding)
+}
+
+/// Of an address that somebody is sure is a Service's, where it leaves as it is: as what that is told, and what to do.
+pub fn foretold(facts: &Facts<'_>, server: IpAddr) -> Option<(String, Fix)> {
+    let known = facts.gathered.services()?;
+    let word = services::evidence(facts, known, server).filter(|word| word.sure)?;
+    let unled = known.rules.iter().all(|rule| rule.address != server);
+    let nobody = known.rules.is_empty() || known.has_no_proxy();
+    let what = t!(
+        "this node does not translate {server}, which is a Service's: {}",
+        word.by
+    );
+    (unled && nobody).then(|| (what, fix(facts, server, known, true)))
 }
 
 /// It left as it was, somebody says that it is a Service's, and no rule knows it. Beside rules
@@ -173,7 +188,7 @@ fn by_hand(worst: &ConnectionGroup<'_>) -> CommandLine {
     found(save).then(nft).then(ipvs).showing_nothing()
 }
 
-fn fix(facts: &Facts<'_>, worst: &ConnectionGroup<'_>, known: &Services, sure: bool) -> Fix {
+fn fix(facts: &Facts<'_>, server: IpAddr, known: &Services, sure: bool) -> Fix {
     let left = if known.kube_proxy {
         t!("it left rules behind, so it ran here once")
     } else {
@@ -181,10 +196,7 @@ fn fix(facts: &Facts<'_>, worst: &ConnectionGroup<'_>, known: &Services, sure: b
     };
     let first = match sure {
         true => String::new(),
-        false => t!(
-            "see first whether {} is a Service's; if it is, ",
-            worst.server
-        ),
+        false => t!("see first whether {} is a Service's; if it is, ", server),
     };
     Fix {
         summary: t!(
@@ -194,7 +206,7 @@ fn fix(facts: &Facts<'_>, worst: &ConnectionGroup<'_>, known: &Services, sure: b
         commands: vec![
             shell!("kubectl -n kube-system get pods -o wide -l k8s-app=kube-proxy"),
             KubeProxy.logs(facts),
-            shell!("kubectl get services -A | grep -F -e {v}", worst.server),
+            shell!("kubectl get services -A | grep -F -e {v}", server),
         ],
     }
 }

@@ -4,8 +4,8 @@ use netdiag_lang::t;
 
 use crate::{
     causes::{
-        bridge_nf_disabled, loopback_only_listener, masquerade_missing, not_listening,
-        overlay_wrong_interface, path_broken, pod_route_missing,
+        bridge_nf_disabled, kube_proxy_missing, loopback_only_listener, masquerade_missing,
+        not_listening, overlay_wrong_interface, path_broken, pod_route_missing,
     },
     model::{
         address::endpoint,
@@ -30,6 +30,8 @@ pub struct InVain {
     pub what: String,
     /// Its answer does.
     pub answer: bool,
+    /// It gets to whom it is for, where nobody has that port.
+    pub by_port: bool,
     /// Others of its ways do not.
     pub partly: bool,
     pub fix: Fix,
@@ -47,7 +49,7 @@ pub fn wants(facts: &Facts<'_>, foreseen: &Foreseen<'_>) -> Vec<Want> {
             port: step.packet.dport,
         }],
         (Does::Leaves { device }, _) => match leaving(facts, step, *device) {
-            Some(packet) => vec![Want::SourceNat(packet), Want::PodNetworks],
+            Some(packet) => vec![Want::SourceNat(packet), Want::PodNetworks, Want::Services],
             None => Vec::new(),
         },
         _ => Vec::new(),
@@ -57,6 +59,9 @@ pub fn wants(facts: &Facts<'_>, foreseen: &Foreseen<'_>) -> Vec<Want> {
 
 pub fn in_vain(facts: &Facts<'_>, foreseen: &Foreseen<'_>, question: &Question) -> Option<InVain> {
     let (there, back) = (foreseen.last(), foreseen.last_back());
+    let taken = there
+        .iter()
+        .all(|step| !matches!(step.does, Does::Delivers));
     let of = |told: Vec<Option<Told>>, answer| {
         let partly = told.iter().any(Option::is_none);
         let (cause, what, fix) = told.into_iter().flatten().next()?;
@@ -64,6 +69,7 @@ pub fn in_vain(facts: &Facts<'_>, foreseen: &Foreseen<'_>, question: &Question) 
             cause,
             what,
             answer,
+            by_port: !answer && !taken,
             partly,
             fix,
         })
@@ -86,7 +92,9 @@ fn at(facts: &Facts<'_>, step: &Step<'_>) -> Option<Told> {
             let packet = leaving(facts, step, device)?;
             let route = pod_route_missing::foretold(facts, to);
             let masquerade = || masquerade_missing::foretold(facts, &packet);
-            named(pod_route_missing::ID, route)
+            let service = kube_proxy_missing::foretold(facts, to);
+            named(kube_proxy_missing::ID, service)
+                .or_else(|| named(pod_route_missing::ID, route))
                 .or_else(|| named(masquerade_missing::ID, masquerade()))
         }
         _ => None,

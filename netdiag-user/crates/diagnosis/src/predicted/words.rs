@@ -1,4 +1,6 @@
 //! A computed way in words: of each step what happens, what decides, and what shows that.
+use std::net::IpAddr;
+
 use netdiag_forwarding::{
     packet::Packet,
     way::{self, Share, Station, Step, Subject, Unknown, Walk},
@@ -158,7 +160,11 @@ pub fn untold(facts: &Facts<'_>, step: &Step<'_>) -> Option<String> {
             }
             _ => t!("{whose}: what becomes of it depends on what no packet tells"),
         },
-        Unknown::Beyond => {
+        Unknown::Beyond(Some((link, next))) => {
+            let link = device(facts, step.netns, *link);
+            t!("{whose}: whether anybody answers for {next} beyond {link} was not read")
+        }
+        Unknown::Beyond(None) => {
             t!("{whose}: whether anybody answers for the next hop beyond its link was not read")
         }
         Unknown::TooLong => t!("it has more steps or branches than are followed").into(),
@@ -173,6 +179,15 @@ pub fn by(facts: &Facts<'_>, step: &Step<'_>) -> Option<(String, CommandLine)> {
         return Some((told.evidence.text, confirm));
     }
     let netns = step.netns;
+    let entry = |address: IpAddr, link: u32| {
+        let link = device(facts, netns, link);
+        let shown = shell!("ip neighbour show {} dev {}", address, link);
+        (t!("the neighbour entry of {address} at {link}"), shown)
+    };
+    if let way::Does::Unknown(Unknown::Beyond(Some((link, next)))) = step.does {
+        let (text, shown) = entry(next, link);
+        return Some((text, facts.node.inside(netns, shown)));
+    }
     let (text, shown) = match step.by? {
         Subject::Rule(rule) => {
             let priority = rule.priority;
@@ -187,11 +202,7 @@ pub fn by(facts: &Facts<'_>, step: &Step<'_>) -> Option<(String, CommandLine)> {
                 shown.of_family(to.address.is_ipv6()),
             )
         }
-        Subject::Neighbour(entry) => {
-            let (address, link) = (entry.address, device(facts, netns, entry.device));
-            let shown = shell!("ip neighbour show {} dev {}", address, link);
-            (t!("the neighbour entry of {address} at {link}"), shown)
-        }
+        Subject::Neighbour(of) => entry(of.address, of.device),
         Subject::Forwarding(entry) => {
             let (mac, link) = (entry.mac, device(facts, netns, entry.device));
             let shown = shell!("bridge fdb show dev {}", link);

@@ -77,6 +77,18 @@ pub fn pod_address(facts: &Facts<'_>, address: IpAddr) -> Option<PodAddress> {
     })
 }
 
+/// Networks of other nodes' pods: as the API says, and by their ends that tunnels know.
+pub fn others(facts: &Facts<'_>) -> Vec<Prefix> {
+    let nodes = facts.cluster.nodes.iter();
+    let nodes = nodes.filter(|n| Some(&n.name) != facts.cluster.node.as_ref());
+    let mut all: Vec<Prefix> = nodes.flat_map(|node| node.pod_cidrs.clone()).collect();
+    let entries = facts.node.neighbours.iter();
+    let ends = entries.filter_map(|entry| peers_network(facts, entry.address));
+    all.extend(ends.map(|(network, _)| network));
+    all.retain(|network| !facts.owns(network.address));
+    all
+}
+
 /// The other node whose pods have such addresses, as the API says.
 fn node_of<'a>(facts: &Facts<'a>, address: IpAddr) -> Option<(&'a str, Prefix)> {
     let others = facts.cluster.nodes.iter();

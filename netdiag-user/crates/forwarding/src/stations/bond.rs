@@ -42,7 +42,8 @@ impl<'w> Walker<'w> {
         let mut branches = Vec::new();
         for (port, share) in ports {
             let mut branch = walk.branch();
-            self.goes_on(&mut branch, Ok(sends(port)))?;
+            let gone = self.goes_on(&mut branch, Ok(sends(port)));
+            self.ends_alone(walk, &mut branch, gone)?;
             branches.push((share, branch));
         }
         let step = Step {

@@ -135,7 +135,8 @@ impl<'w> Walker<'w> {
                     true => then(&mut branch, mac),
                     false => by_itself(&mut branch, mac),
                 };
-                self.goes_on(&mut branch, next)?;
+                let gone = self.goes_on(&mut branch, next);
+                self.ends_alone(walk, &mut branch, gone)?;
                 branches.push((Share::of(2), branch));
             }
             self.ends(walk, step(Does::Chooses(branches)))

@@ -49,7 +49,8 @@ impl<'w> Walker<'w> {
             self.given_up.set(before.given_up);
             let mut branch = walk.branch();
             let taken = [taken, &[way]].concat();
-            self.goes_by(&mut branch, Ok(before.from.clone()), taken)?;
+            let gone = self.goes_by(&mut branch, Ok(before.from.clone()), taken);
+            self.ends_alone(walk, &mut branch, gone)?;
             packet = packet.or(branch.steps.first().map(|step| (step.netns, step.packet)));
             branches.push((*share, branch));
         }

@@ -136,7 +136,12 @@ impl<'w> Walker<'w> {
             .map(|(_, branch)| self::unanswered(branch, 0));
         let first = whom.next().flatten();
         let always = first.is_some() && whom.all(|other| other == first);
-        for (_, branch) in branches {
+        let told = |branch: &Walk<'_>| {
+            let last = branch.last().map(|step| &step.does);
+            !matches!(last, Some(Does::Unknown(_)))
+        };
+        // Nobody knows what the next one meets behind what nobody can tell.
+        for (_, branch) in branches.iter_mut().filter(|(_, branch)| told(branch)) {
             let next = self.after(branch, (0, always), each, (one, rest), waiting.clone());
             self.goes_on(branch, next)?;
         }

@@ -104,7 +104,8 @@ impl<'w> Walker<'w> {
                 branch.take(space.netns, route, (flow, at));
             }
             let next = by(&mut branch, way);
-            self.goes_on(&mut branch, next)?;
+            let gone = self.goes_on(&mut branch, next);
+            self.ends_alone(walk, &mut branch, gone)?;
             branches.push((Share((weight(way) << 16) / whole.max(1)), branch));
         }
         self.ends(

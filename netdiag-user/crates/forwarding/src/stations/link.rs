@@ -241,7 +241,7 @@ impl<'w> Walker<'w> {
         packet: Packet,
     ) -> Going<'w> {
         if walk.heard.is_some() {
-            return Err(Unknown::Beyond);
+            return Err(Unknown::Beyond(None));
         }
         let step = Step {
             netns: space.netns,

@@ -111,15 +111,20 @@ impl<'w> Walker<'w> {
                 let alone = |all: &[Outcome]| all.iter().any(|(mac, _)| mac.is_none());
                 let answers = match answers {
                     // Others on that wire may answer, who were not read.
-                    Ok(all) if alone(&all) && self.is_open(space, device) => Err(Unknown::Beyond),
+                    Ok(all) if alone(&all) && self.is_open(space, device) => {
+                        Err(Unknown::Beyond(None))
+                    }
                     answers => answers,
                 };
                 match answers {
                     // Nobody can be asked here, and nobody answered when the kernel asked.
-                    Err(Unknown::Beyond) if given_up => {
+                    Err(Unknown::Beyond(_)) if given_up => {
                         // That tells why alone, where it tells anything.
                         let _ = self.asks_beside((space, device), next, packet.source);
                         vec![(None, None)]
+                    }
+                    Err(Unknown::Beyond(None)) => {
+                        return Err(Unknown::Beyond(Some((device.index, next))));
                     }
                     Err(unknown) => return Err(unknown),
                     Ok(all) => {
@@ -164,7 +169,8 @@ impl<'w> Walker<'w> {
                         branch.answers(asked, *one);
                     }
                     let next = to(&mut branch, *one, known.is_some());
-                    self.goes_on(&mut branch, next)?;
+                    let gone = self.goes_on(&mut branch, next);
+                    self.ends_alone(walk, &mut branch, gone)?;
                     branches.push((share, branch));
                 }
                 let step = Step {

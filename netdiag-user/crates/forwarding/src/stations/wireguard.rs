@@ -86,7 +86,8 @@ impl<'w> Walker<'w> {
         for to in [to, now] {
             let mut branch = walk.branch();
             let next = send(&mut branch, to);
-            self.goes_on(&mut branch, next)?;
+            let gone = self.goes_on(&mut branch, next);
+            self.ends_alone(walk, &mut branch, gone)?;
             branches.push((Share::of(2), branch));
         }
         let step = Step {
@@ -426,7 +427,8 @@ fn listens<'w>(space: &'w Space<'w>, port: u16) -> Result<Option<Own<'w>>, Unkno
 fn ends_of(way: &Walk<'_>, key: PeerAt, all: &mut Vec<Option<Learned>>) -> Result<(), Unknown> {
     for step in &way.steps {
         match &step.does {
-            Does::Leaves { .. } => return Err(Unknown::Beyond),
+            Does::Leaves { .. } => return Err(Unknown::Beyond(None)),
+            Does::Unknown(unknown) => return Err(unknown.clone()),
             Does::Chooses(branches) => {
                 let mut ways = branches.iter();
                 return ways.try_for_each(|(_, way)| ends_of(way, key, all));
