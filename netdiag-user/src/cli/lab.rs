@@ -19,6 +19,7 @@ use crate::model::verdict::Verdict;
 pub mod args;
 mod bench;
 mod commands;
+mod from;
 mod junit;
 mod matrix;
 mod pairs;
@@ -71,6 +72,7 @@ async fn dispatch(command: LabCommand) -> Result<i32> {
         LabCommand::Pairs { seed } => pairs::list(seed).map(|()| 0),
         LabCommand::Run(args) => run_all(args).await,
         LabCommand::Up(args) => standing::up(&args).await,
+        LabCommand::From(args) => from::run(&args),
         LabCommand::Down { lab } => standing::down(lab.as_deref()),
         LabCommand::Keep { lab } => standing::keep(&lab).await,
         LabCommand::Bench(args) => bench::run(&args).await,

@@ -13,6 +13,7 @@ mod need;
 pub mod nodes;
 pub mod path;
 pub mod predicted;
+pub mod rehearsed;
 mod shared;
 #[cfg(test)]
 mod testing;

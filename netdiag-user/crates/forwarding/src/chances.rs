@@ -16,6 +16,11 @@ impl Chances {
         taken.filter(|way| *way < ways)
     }
 
+    /// How many were asked for so far.
+    pub fn asked(&self) -> usize {
+        self.asked.get()
+    }
+
     /// These from now on, from the first one on; those of before.
     pub fn begin(&self, taken: Vec<usize>) -> (Vec<usize>, usize) {
         (self.taken.replace(taken), self.asked.replace(0))

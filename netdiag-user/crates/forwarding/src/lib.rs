@@ -8,6 +8,7 @@ mod learned;
 mod listed;
 pub mod packet;
 mod prepared;
+mod questions;
 mod route;
 mod stations;
 pub mod tables;

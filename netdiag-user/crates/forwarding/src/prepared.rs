@@ -26,6 +26,7 @@ use crate::{
     between::Between,
     listed::Listed,
     packet::Packet,
+    questions::Questions,
     route::table::Fib,
     tally::Tally,
     way::{Filter, Unknown},
@@ -42,6 +43,7 @@ pub struct Prepared<'w> {
     pub(crate) wrong: Option<Wrong>,
     /// What expressions of rules came to, where somebody counts it.
     pub(crate) tally: Option<&'w Tally>,
+    pub(crate) questions: Rc<Questions>,
     /// Rules and policies that accept what they refuse, from whom to whom.
     let_pass: Vec<(Netns, Filter<'w>, (IpAddr, IpAddr))>,
 }
@@ -87,6 +89,7 @@ impl<'w> Prepared<'w> {
             chooses: world.stacks.values().any(chooses),
             wrong: None,
             tally: None,
+            questions: Rc::default(),
             let_pass: Vec::new(),
         }
     }
@@ -100,6 +103,7 @@ impl<'w> Prepared<'w> {
             spaces: Rc::clone(&self.spaces),
             above: Rc::clone(&self.above),
             between: Rc::clone(&self.between),
+            questions: Rc::default(),
             let_pass,
             ..*self
         }
@@ -123,6 +127,7 @@ impl<'w> Prepared<'w> {
     pub fn misread(self, wrong: Wrong) -> Self {
         Self {
             wrong: Some(wrong),
+            questions: Rc::default(),
             ..self
         }
     }

@@ -36,6 +36,7 @@ pub mod nft;
 pub mod offload;
 pub mod parts;
 pub mod plan;
+pub mod replica;
 pub mod rng;
 pub mod root;
 pub mod runner;

@@ -26,7 +26,11 @@ pub fn dir(lab: &Path, node: &Node) -> PathBuf {
 }
 
 pub fn make(lab: &Path, node: &Node) -> Result<()> {
-    let dir = dir(lab, node);
+    make_at(&dir(lab, node))
+}
+
+/// The same of a node that no plan has.
+pub fn make_at(dir: &Path) -> Result<()> {
     for own in OWN {
         let own = dir.join(own);
         fs::create_dir_all(&own).with_context(|| format!("cannot create {}", own.display()))?;

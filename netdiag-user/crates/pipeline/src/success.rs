@@ -228,7 +228,7 @@ impl Facts<'_> {
     }
 
     /// Whether anything came back for these datagrams.
-    fn is_answered(&self, flow: &FlowKey) -> bool {
+    pub fn is_answered(&self, flow: &FlowKey) -> bool {
         let any = |flow: &FlowKey| self.has_hop(flow, &|_| true);
         let pair = self.legs().pair(flow).map(|(from, to, _)| [from, to]);
         any(&flow.reversed()) || pair.is_some_and(|both| both.iter().any(|f| any(&f.reversed())))

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::from::FromArgs;
 use crate::lab::bench::Part;
 use crate::lab::case::Case;
 use crate::lab::scenarios::{ALL, Scenario};
@@ -28,6 +29,8 @@ pub enum LabCommand {
     Run(RunArgs),
     /// Build a scenario and leave it standing, its programs running, to be looked at by hand.
     Up(UpArgs),
+    /// Stand a recorded node up in network namespaces, with stand-ins for what lay beyond it.
+    From(FromArgs),
     /// Remove the labs that stand, and what killed ones left behind.
     Down {
         /// Id or scenario of the one to remove [default: all].

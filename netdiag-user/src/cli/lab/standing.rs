@@ -13,6 +13,11 @@ use crate::lab::case::Case;
 use crate::lab::cluster::Cluster;
 use crate::lab::incident::Incident;
 use crate::lab::plan::Node;
+use crate::lab::replica::{
+    self,
+    tried::{Became, Talk},
+};
+use crate::lab::state::Record;
 use crate::lab::{diagnosis, keeper, runner, state};
 use crate::model::shell::CommandLine;
 use crate::{output, shell};
@@ -87,6 +92,9 @@ pub async fn keep(id: &str) -> Result<i32> {
 /// Makes the traffic until the process is ended.
 pub async fn traffic(args: &TrafficArgs) -> Result<i32> {
     let record = state::find(args.lab.as_deref())?;
+    if record.options.scenario == replica::SCENARIO {
+        return recorded(&record).await;
+    }
     let case = case(&record.options)?;
     let cluster = Cluster::open(case, record)?;
     if !case.daemons(&cluster.plan).is_empty() && !keeper::is_there(&cluster.dir()) {
@@ -121,6 +129,21 @@ pub async fn traffic(args: &TrafficArgs) -> Result<i32> {
     incident.beside(&cluster, show).await?
 }
 
+/// The conversations of a recording, again and again.
+async fn recorded(record: &Record) -> Result<i32> {
+    let talk = Talk::of(record)?;
+    line(&format!("traffic of lab {} goes on", record.id))?;
+    loop {
+        if !record.dir().exists() {
+            bail!("lab {} has been taken down", record.id);
+        }
+        let again = talk.clone();
+        let became = tokio::task::spawn_blocking(move || again.all()).await??;
+        let lives = became.iter().filter(|it| **it == Became::Answered).count();
+        line(&format!("{lives} of {} conversations live", became.len()))?;
+    }
+}
+
 fn commands(case: Case, cluster: &Cluster) -> Result<Commands> {
     let (id, netdiag) = (&cluster.plan.id, program()?);
     let node: &Node = &cluster.plan.nodes[case.observer(&cluster.plan)];
@@ -133,7 +156,7 @@ fn commands(case: Case, cluster: &Cluster) -> Result<Commands> {
 }
 
 /// What a shell finds this program by: its name where that is how it was started, else its path.
-fn program() -> Result<String> {
+pub fn program() -> Result<String> {
     let name = env::args_os().next().unwrap_or_default();
     if !name.is_empty() && !name.as_encoded_bytes().contains(&b'/') {
         return Ok(name.to_string_lossy().into_owned());
@@ -211,7 +234,7 @@ fn table(cluster: &Cluster, commands: &Commands) -> Result<()> {
     line(&format!("remove:   {}", commands.down))
 }
 
-fn enter(netns: &str) -> String {
+pub fn enter(netns: &str) -> String {
     shell!("ip netns exec {} bash", netns).text()
 }
 

@@ -100,7 +100,7 @@ impl<'w> Walker<'w> {
                 let before = self.given_up.replace(walk.failing);
                 walk.waited();
                 self.asking.borrow_mut().push(asked);
-                let answers = self.asked(&walk.learned, space, device, next, packet.source);
+                let answers = self.came_of(walk, (space, device), next, packet.source);
                 self.asking.borrow_mut().pop();
                 self.given_up.set(before);
                 let given_up = matches!(
@@ -192,6 +192,32 @@ impl<'w> Walker<'w> {
     /// Whether it leads to a wire that nobody knows all of.
     fn is_open(&self, space: &Space<'w>, device: &Device) -> bool {
         !self.prepared.between.beside(space.end(device)).is_empty()
+    }
+
+    /// What came of the same question before, where nothing but what is known decides that.
+    fn came_of(
+        &self,
+        walk: &Walk<'w>,
+        (space, device): (&'w Space<'w>, &'w Device),
+        target: IpAddr,
+        source: IpAddr,
+    ) -> Result<Vec<Outcome>, Unknown> {
+        let question = (space.end(device), target, source);
+        let kept = &self.prepared.questions;
+        let silent = || self.silent.borrow().len();
+        let alone = walk.failing.is_none()
+            && self.asking.borrow().len() == 1
+            && self.agreeing.borrow().is_empty()
+            && self.prepared.tally.is_none();
+        if let Some(came) = kept.came_of(&question, &walk.learned).filter(|_| alone) {
+            return Ok(came.to_vec());
+        }
+        let before = (silent(), self.chances.asked());
+        let came = self.asked(&walk.learned, space, device, target, source)?;
+        if alone && before == (0, self.chances.asked()) && silent() == 0 {
+            kept.keep(question, &walk.learned, &came);
+        }
+        Ok(came)
     }
 
     /// Asks, and has those who answer learn of it: what may be answered.
