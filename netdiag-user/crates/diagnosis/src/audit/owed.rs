@@ -2,7 +2,10 @@
 mod inward;
 mod others;
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use super::{class, whom::Whom};
 use crate::{
@@ -24,6 +27,10 @@ const WORLD: [&str; 2] = ["198.41.0.4", "2001:503:ba3e::2:30"];
 /// Ports of a pod that are asked for, and Services that are not led on.
 const PORTS: usize = 8;
 const TOLD: usize = 64;
+/// Pods of a class that are told apart, as Services lead to some of them.
+const ALIKE: usize = 4;
+/// Services that a pod asks for itself by.
+const ITSELF: usize = 2;
 
 pub struct Owed {
     pub from: IpAddr,
@@ -61,11 +68,19 @@ pub fn all(facts: &Facts<'_>, pods: Vec<&PodSide>) -> Vec<Owed> {
         all
     };
     let mut all: Vec<Owed> = pods.iter().flat_map(own).collect();
-    let mut classes = BTreeSet::new();
-    let first = pods
-        .into_iter()
-        .filter(|side| class::of(facts, side).is_some_and(|class| classes.insert(class)));
-    let first: Vec<&PodSide> = first.collect();
+    let mut classes: BTreeMap<class::Class, Vec<&PodSide>> = BTreeMap::new();
+    for side in &pods {
+        if let Some(class) = class::of(facts, side) {
+            let alike = classes.entry(class).or_default();
+            if alike.len() < ALIKE {
+                alike.push(side);
+            }
+        }
+    }
+    let first: Vec<&PodSide> = classes
+        .values()
+        .filter_map(|all| all.first().copied())
+        .collect();
     let others = others::all(facts);
     for side in &first {
         let to_each = others
@@ -77,14 +92,45 @@ pub fn all(facts: &Facts<'_>, pods: Vec<&PodSide>) -> Vec<Owed> {
     let services = facts.gathered.services().into_iter();
     for service in services.flat_map(|all| &all.rules) {
         let to = (service.address, service.port);
-        let from = first
-            .iter()
-            .filter_map(|side| own_of(side, service.address));
+        let own = |side: &&&PodSide| {
+            let mut backends = service.backends.iter();
+            backends.any(|(backend, _)| side.addresses.contains(backend))
+        };
+        // One that it does not lead to, where there is one.
+        let one = |alike: &Vec<&PodSide>| {
+            let other = alike.iter().find(|side| !own(side));
+            own_of(other.or(alike.first())?, service.address)
+        };
+        let from = classes.values().filter_map(one);
         all.extend(from.map(|from| Owed::new(Whom::Service, from, to, service.protocol)));
     }
+    let asked: BTreeSet<_> = all.iter().map(|it| (it.from, it.to)).collect();
+    let by_itself = by_itself(facts, &pods).into_iter();
+    all.extend(by_itself.filter(|it| !asked.contains(&(it.from, it.to))));
     for told in facts.gathered.services().into_iter().flat_map(unled) {
         let from = first.iter().filter_map(|side| own_of(side, told));
         all.extend(from.map(|from| Owed::new(Whom::Service, from, (told, ANY), TCP)));
+    }
+    all
+}
+
+/// Services that lead to who asks: by its own link, in and out again.
+fn by_itself(facts: &Facts<'_>, pods: &[&PodSide]) -> Vec<Owed> {
+    let mut all = Vec::new();
+    let mut asked: BTreeMap<IpAddr, usize> = BTreeMap::new();
+    let services = facts.gathered.services().into_iter();
+    for service in services.flat_map(|all| &all.rules) {
+        for (backend, _) in &service.backends {
+            if !pods.iter().any(|side| side.addresses.contains(backend)) {
+                continue;
+            }
+            let count = asked.entry(*backend).or_default();
+            *count += 1;
+            if *count <= ITSELF {
+                let to = (service.address, service.port);
+                all.push(Owed::new(Whom::Service, *backend, to, service.protocol));
+            }
+        }
     }
     all
 }
