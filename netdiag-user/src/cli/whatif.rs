@@ -74,11 +74,17 @@ fn commands(typed: &[String]) -> Result<Vec<Vec<String>>> {
     if !several {
         return Ok(vec![typed.to_vec()]);
     }
-    let split = |line: &String| {
-        let words = shlex::split(line).filter(|words| !words.is_empty());
-        words.ok_or_else(|| Usage(format!("'{line}' has a quote that does not end")).into())
-    };
     typed.iter().map(split).collect()
+}
+
+/// The words of one.
+pub fn split(line: &String) -> Result<Vec<String>> {
+    let words = shlex::split(line).filter(|words| !words.is_empty());
+    words.ok_or_else(|| Usage(format!("'{line}' has a quote that does not end")).into())
+}
+
+pub fn not_done(NotDone { command, why }: NotDone) -> anyhow::Error {
+    anyhow!(Usage(format!("{command}: {why}")))
 }
 
 fn recorded(file: &PathBuf, commands: &[Vec<String>]) -> Result<Foretold> {
@@ -128,7 +134,7 @@ async fn watch(
 fn foretold(scene: &Scene, seen: &Observation, commands: &[Vec<String>]) -> Result<Foretold> {
     let rows = scene.rows(seen);
     let done = whatif(&scene.facts(&rows), commands);
-    done.map_err(|NotDone { command, why }| anyhow!(Usage(format!("{command}: {why}"))))
+    done.map_err(not_done)
 }
 
 fn code(foretold: &Foretold) -> i32 {

@@ -1,7 +1,10 @@
 //! Ways computed from other people's incidents, of connections that nobody has begun.
 use std::path::Path;
 
-use netdiag_tests::{netdiag::netdiag, process::Ended};
+use netdiag_tests::{
+    netdiag::{netdiag, sentence},
+    process::Ended,
+};
 use serde_json::Value;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
@@ -252,4 +255,28 @@ fn two_ends_are_asked_for() {
     );
     assert_eq!(ended.code, Some(2));
     assert!(ended.stderr.join("\n").contains("DST:PORT"));
+}
+
+#[test]
+fn a_change_is_told_before_anybody_makes_it() {
+    let recording = "incidents/33-veth-mac-changed";
+    let ends = ["10.80.4.142", "172.20.0.1:443"];
+    let fix = "ip netns exec d33-argocd ip neighbour replace 169.254.1.1 lladdr 0e:33:4a:64:18:29 dev eth0 nud permanent";
+    let changed = |command: &str| {
+        let more = ["--predict", "--change", command, "-o", "json"];
+        replayed(recording, ends, &more)
+    };
+    let ended = changed(fix);
+    let told = ended.json();
+    assert_eq!(ended.code, Some(0), "{told:#}");
+    assert_eq!(told["predicted"][0]["after"], serde_json::json!([fix]));
+    for (wrong, word) in [
+        ("reboot now", "'reboot' is not understood"),
+        ("ip 'link", "quote"),
+    ] {
+        let ended = changed(wrong);
+        let said = sentence(&ended);
+        assert_eq!(ended.code, Some(2), "{said}");
+        assert!(said.contains(word), "{said}");
+    }
 }

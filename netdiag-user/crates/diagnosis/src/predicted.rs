@@ -7,7 +7,7 @@ pub(crate) mod words;
 use std::{collections::BTreeSet, net::IpAddr};
 
 use netdiag_common::flow::FlowKey;
-use netdiag_forwarding::way::Step;
+use netdiag_forwarding::{Prepared, way::Step};
 use netdiag_lang::t;
 
 use crate::{
@@ -28,6 +28,7 @@ use crate::{
     },
     shared::ending,
     unexplained::owed::is_service,
+    whatif::{NotDone, changed},
 };
 use behind::InVain;
 
@@ -90,8 +91,27 @@ fn around(facts: &Facts<'_>, address: IpAddr) -> impl Iterator<Item = Netns> {
 
 pub fn predicted(facts: &Facts<'_>, ends: &(End, End), sent: &Sent) -> Vec<Predicted> {
     let all = questions(facts, ends, sent).into_iter();
-    all.map(|(port, question)| one(facts, port, &question))
+    all.map(|(port, question)| one(facts, facts.prepared(), (port, &question)))
         .collect()
+}
+
+/// The same once these commands are carried out on what was read.
+pub fn after(
+    facts: &Facts<'_>,
+    ends: &(End, End),
+    sent: &Sent,
+    commands: &[Vec<String>],
+) -> Result<Vec<Predicted>, NotDone> {
+    let world = changed(facts, commands)?;
+    let prepared = Prepared::new(&world);
+    let all = questions(facts, ends, sent).into_iter();
+    let all = all.map(|(port, question)| Predicted {
+        after: commands.iter().map(|words| words.join(" ")).collect(),
+        // It would be tried on what is there now.
+        tried: None,
+        ..one(facts, &prepared, (port, &question))
+    });
+    Ok(all.collect())
 }
 
 /// One of each family that both ends have, with the port that is asked for, if any is.
@@ -114,7 +134,11 @@ fn questions(
     pairs.map(|ends| (port, question(ends))).collect()
 }
 
-fn one(facts: &Facts<'_>, port: Option<u16>, question: &Question) -> Predicted {
+fn one(
+    facts: &Facts<'_>,
+    prepared: &Prepared<'_>,
+    (port, question): (Option<u16>, &Question),
+) -> Predicted {
     let flow = question.flow;
     let (from, to) = flow::ends(&flow);
     let (source, destination) = match port.filter(|_| matches!(flow.protocol, TCP | UDP)) {
@@ -137,8 +161,9 @@ fn one(facts: &Facts<'_>, port: Option<u16>, question: &Question) -> Predicted {
         reply: Vec::new(),
         fix: None,
         tried: None,
+        after: Vec::new(),
     };
-    let Some(foreseen) = facts.foreseen(facts.prepared(), question) else {
+    let Some(foreseen) = facts.foreseen(prepared, question) else {
         return predicted;
     };
     predicted.request = words::stops(facts, &foreseen.request);

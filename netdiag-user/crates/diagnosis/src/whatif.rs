@@ -33,10 +33,7 @@ pub struct NotDone {
 
 pub fn whatif(facts: &Facts<'_>, commands: &[Vec<String>]) -> Result<Foretold, NotDone> {
     let before = facts.prepared();
-    let mut world = before.world.clone();
-    for command in commands {
-        carried_out(facts, &mut world, command)?;
-    }
+    let world = changed(facts, commands)?;
     let after = Prepared::new(&world);
     let asked = asked(facts, |_| true, usize::MAX);
     let mut foretold = Foretold {
@@ -77,6 +74,15 @@ pub fn whatif(facts: &Facts<'_>, commands: &[Vec<String>]) -> Result<Foretold, N
     });
     foretold.conversations = told.take(TOLD).collect();
     Ok(foretold)
+}
+
+/// What was read, with them carried out on it.
+pub fn changed(facts: &Facts<'_>, commands: &[Vec<String>]) -> Result<World, NotDone> {
+    let mut world = facts.prepared().world.clone();
+    for command in commands {
+        carried_out(facts, &mut world, command)?;
+    }
+    Ok(world)
 }
 
 fn carried_out(facts: &Facts<'_>, world: &mut World, command: &[String]) -> Result<(), NotDone> {

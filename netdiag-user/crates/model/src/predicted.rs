@@ -26,6 +26,9 @@ pub struct Predicted {
     pub fix: Option<Fix>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tried: Option<Tried>,
+    /// Commands that are carried out on what was read first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<String>,
 }
 
 /// What is asked by.

@@ -17,6 +17,13 @@ fn told(one: &Predicted, width: usize) -> String {
         one.bytes
     );
     let mut out = format!("\n{}", painted(&title, width));
+    for command in &one.after {
+        out += &wrap(
+            &clean(&t!("  as if this was done: {command}")),
+            width,
+            "    ",
+        );
+    }
     out += &steps(&one.request, 1, width);
     for (number, way) in one.reply.iter().enumerate() {
         let title = match one.reply.len() {

@@ -61,6 +61,11 @@ pub struct Path {
     /// Compute the way from the node's state and end there, without watching or any program in the kernel.
     #[serde(default)]
     pub predict: bool,
+    /// Commands that are carried out on that state first (ip, bridge, sysctl, nft, iptables): what the way would be then.
+    /// Nothing is run. They need predict.
+    #[serde(default)]
+    #[schemars(length(max = MOST_NAMES))]
+    pub changes: Vec<String>,
 }
 
 #[derive(Deserialize, JsonSchema, Default)]
@@ -221,6 +226,7 @@ impl Path {
             true => line.switch("--predict"),
             false => line,
         };
+        let line = line.each("--change", &self.changes);
         line.operands(&[&self.source, &self.destination])
     }
 
@@ -255,6 +261,7 @@ mod tests {
             destination: "-v".into(),
             duration_seconds: None,
             predict: true,
+            changes: vec!["--record=/etc/x".into()],
         };
         let line = path.line(&[]).finished().expect("words");
         assert!(line.iter().any(|word| word == "--predict"));

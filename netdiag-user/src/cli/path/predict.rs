@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use clap::Args;
 
-use super::{super::still, PathArgs, Usage, exit};
+use super::{
+    super::{still, whatif},
+    PathArgs, Usage, exit,
+};
 use crate::{
     diagnosis::{
         path,
@@ -35,6 +38,9 @@ pub struct Computed {
     /// The mark that SRC's socket puts on them: 0x4000.
     #[arg(long, value_name = "MARK", value_parser = mark)]
     pub mark: Option<u32>,
+    /// Carry this out on what was read first, as `netdiag whatif` does; again for more. Nothing is run.
+    #[arg(long, value_name = "COMMAND", requires = "predict")]
+    pub change: Vec<String>,
 }
 
 fn mark(text: &str) -> Result<u32, String> {
@@ -52,6 +58,18 @@ impl Computed {
         match ports && ends.1.port.is_none() {
             true => Err("TCP and UDP go to a port: give it as DST:PORT beside --proto".into()),
             false => Ok(ends),
+        }
+    }
+
+    /// As they are asked, with the changes carried out.
+    pub fn predicted(&self, facts: &Facts<'_>, ends: &(End, End)) -> Result<Vec<Predicted>> {
+        let changes = self.change.iter().map(whatif::split);
+        let changes = changes.collect::<Result<Vec<_>>>()?;
+        match changes.is_empty() {
+            true => Ok(predicted::predicted(facts, ends, &self.sent())),
+            false => {
+                predicted::after(facts, ends, &self.sent(), &changes).map_err(whatif::not_done)
+            }
         }
     }
 
@@ -82,7 +100,7 @@ pub async fn run(args: &PathArgs) -> Result<i32> {
     let rows = still.scene.rows(&seen);
     let facts = still.scene.facts(&rows);
     let ends = args.ends(&facts).map_err(Usage)?;
-    let predicted = predicted::predicted(&facts, &ends, &args.computed.sent());
+    let predicted = args.computed.predicted(&facts, &ends)?;
     let path = Path {
         predicted,
         not_checked: still.not_checked(),

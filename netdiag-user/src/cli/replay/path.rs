@@ -12,7 +12,6 @@ use crate::{
     diagnosis::{
         nodes::Recorded,
         path::{end, onward, paired, path_with},
-        predicted::predicted,
     },
     model::{
         flow::ends as addresses,
@@ -46,7 +45,7 @@ pub fn paths(
     let paths = recorded
         .iter_mut()
         .map(|it| of(it, &ends, (&legs, computed)));
-    let mut paths: Vec<Path> = paths.collect();
+    let mut paths = paths.collect::<Result<Vec<Path>>>()?;
     paths.sort_by_key(came_in);
     Ok(paths)
 }
@@ -74,7 +73,7 @@ fn of(
     it: &mut Recorded,
     ends: &(End, End),
     (legs, computed): (&BTreeSet<FlowKey>, &Computed),
-) -> Path {
+) -> Result<Path> {
     let rows = it.scene.rows(&it.last);
     let facts = it.scene.facts(&rows);
     facts.follow(Followed::between(ends));
@@ -83,16 +82,16 @@ fn of(
     let mut path = way(ends.clone());
     let read = !facts.prepared().world.stacks.is_empty();
     if computed.predict || read && path.flows == 0 && legs.is_empty() {
-        path.predicted = predicted(&facts, ends, &computed.sent());
+        path.predicted = computed.predicted(&facts, ends)?;
     }
-    match (path.flows, behind(ends, legs)) {
+    Ok(match (path.flows, behind(ends, legs)) {
         // Then the routes are asked for what should have come here.
         (0, Some(behind)) => Path {
             predicted: path.predicted,
             ..way(behind)
         },
         _ => path,
-    }
+    })
 }
 
 /// The ends of the legs; nothing where nobody translates.

@@ -13,7 +13,7 @@ use netdiag_lang::mark;
 pub use self::entries::name_of;
 use self::entries::{Info, NAME};
 use crate::{
-    model::world::ruleset::Table,
+    model::world::ruleset::{Chain, Table},
     sys::{file, socket},
 };
 
@@ -24,6 +24,8 @@ const GET_ENTRIES: i32 = 65;
 const HEADER: usize = NAME + 8;
 /// Bytes of a table: some hundred thousand rules with comments, of which each takes 288.
 const LARGEST: usize = 128 << 20;
+/// A chain has one before its rules and one behind them.
+const ENTRIES_OF_A_RULE: usize = 3;
 /// Whoever changes a table meanwhile changes its size.
 const TIMES: usize = 3;
 const NAMES: usize = 4 << 10;
@@ -80,10 +82,8 @@ fn table(ipv6: bool, name: &str, left: &mut usize) -> Result<Option<Table>> {
         ask(GET_INFO, &mut about)?;
         let info = Info::of(&about).context("a table's description is too short")?;
         let size = info.size as usize;
-        let Some(rest) = left.checked_sub(info.entries as usize) else {
-            return Ok(None);
-        };
-        if size > LARGEST {
+        let entries = info.entries as usize;
+        if size > LARGEST || entries > left.saturating_mul(ENTRIES_OF_A_RULE) {
             return Ok(None);
         }
         let mut all = named(name);
@@ -93,10 +93,17 @@ fn table(ipv6: bool, name: &str, left: &mut usize) -> Result<Option<Table>> {
             Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => continue,
             asked => asked?,
         }
-        *left = rest;
         let entries = all.get(HEADER..).unwrap_or_default();
         let table = entries::table(ipv6, name, &info, entries);
-        return Ok(Some(table.context("a table's rules are not as expected")?));
+        let table = table.context("a table's rules are not as expected")?;
+        // A chain that others lead to ends with one that nobody made.
+        let own = |chain: &Chain| {
+            chain.rules.len() - usize::from(chain.base.is_none() && !chain.rules.is_empty())
+        };
+        let rules = table.chains.iter().map(own).sum();
+        let rest = left.checked_sub(rules);
+        *left = rest.unwrap_or(*left);
+        return Ok(rest.map(|_| table));
     }
     bail!("they change all the time")
 }
