@@ -6,7 +6,7 @@ use super::{
     hook::{Passed, Place},
 };
 use crate::{
-    packet::{Packet, Sender, Sum, UDP},
+    packet::{Decided, Packet, Sender, Sum, UDP},
     prepared::Space,
     route::{
         decision::{Decision, Way},
@@ -35,11 +35,13 @@ impl<'w> Walker<'w> {
         match decision {
             Decision::No(no) => {
                 // What leads nowhere over IPv6 is thrown away behind the hook (`ip6_pkt_discard_out`).
-                let place = Place::leaving(Hook::Output, space.device(LOOPBACK)?);
-                if no.how == How::NoIp
-                    && let Some(ended) = self.at_hook(walk, space, &place, &mut packet)?
-                {
-                    return Ok(ended);
+                if no.how == How::NoIp {
+                    let place = Place::leaving(Hook::Output, space.device(LOOPBACK)?);
+                    // By then it is a socket's that has a way, as rules see it.
+                    packet.decided = Decided::Sent;
+                    if let Some(ended) = self.at_hook(walk, space, &place, &mut packet)? {
+                        return Ok(ended);
+                    }
                 }
                 self.refuses(walk, space, no, packet)
             }
