@@ -1,6 +1,6 @@
 //! `netdiag lab from`: a recorded node stood up in network namespaces, and its conversations tried there.
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -28,6 +28,7 @@ use crate::{
     },
     model::{
         flow::{self, TCP, UDP},
+        roles::Role,
         shell::CommandLine,
         text,
         world::{Netns, World, of_node},
@@ -137,6 +138,9 @@ pub fn run(args: &FromArgs) -> Result<i32> {
     let world = &whole(&facts);
     let conversations = rehearsed::conversations(&facts, TRIED);
     let beyond = rehearsed::beyond(&facts, &conversations);
+    let links = facts.node.links.iter();
+    let pods = links.filter(|link| facts.role(link) == Some(Role::Pod));
+    let pods = pods.map(|link| link.index).collect();
     let wanted = Wanted {
         world,
         node: facts.node.netns,
@@ -144,6 +148,7 @@ pub fn run(args: &FromArgs) -> Result<i32> {
         answered: &beyond.answered,
         unanswered: &beyond.unanswered,
         came: &beyond.came,
+        pods: &pods,
     };
     let replica = replica::stand(&wanted)?;
     let talk = Talk {
@@ -345,7 +350,13 @@ fn servers(
         netns: it.netns.clone(),
         at: streams().chain(datagrams(&it.has)).collect(),
     });
-    own.chain(beyond).collect()
+    // What lies beyond several links may be one.
+    let mut all: BTreeMap<String, BTreeSet<(u8, SocketAddr)>> = BTreeMap::new();
+    for one in own.chain(beyond) {
+        all.entry(one.netns).or_default().extend(one.at);
+    }
+    let all = all.into_iter();
+    all.map(|(netns, at)| Servers { netns, at }).collect()
 }
 
 fn table(file: &Path, standing: &Standing) -> Result<()> {

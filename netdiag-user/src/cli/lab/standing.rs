@@ -133,6 +133,7 @@ pub async fn traffic(args: &TrafficArgs) -> Result<i32> {
 async fn recorded(record: &Record) -> Result<i32> {
     let talk = Talk::of(record)?;
     line(&format!("traffic of lab {} goes on", record.id))?;
+    let mut told = None;
     loop {
         if !record.dir().exists() {
             bail!("lab {} has been taken down", record.id);
@@ -140,7 +141,9 @@ async fn recorded(record: &Record) -> Result<i32> {
         let again = talk.clone();
         let became = tokio::task::spawn_blocking(move || again.all()).await??;
         let lives = became.iter().filter(|it| **it == Became::Answered).count();
-        line(&format!("{lives} of {} conversations live", became.len()))?;
+        if told.replace(lives) != Some(lives) {
+            line(&format!("{lives} of {} conversations live", became.len()))?;
+        }
     }
 }
 

@@ -8,7 +8,9 @@ use std::{
 
 use anyhow::Result;
 
-use super::{Wanted, addresses, devices, made::Tunnel, netlink::CREATE, routes, space::Space};
+use super::{
+    Wanted, addresses, devices, made::Tunnel, netlink::CREATE, routes, rules, space::Space,
+};
 use crate::{
     model::world::{
         Stack,
@@ -16,26 +18,54 @@ use crate::{
         device::{Device, Flags, Kind, Mac, MacvlanMode, Vxlan},
         neighbour::{FdbEntry, State},
         route::{Hop, Kind as RouteKind, Metrics, Preference, Route},
+        rule::{Action, Rule},
     },
     netns::Netns,
 };
 
 /// Others on one link, each with an address of its own there.
 const OTHERS: usize = 16;
-/// The device that leads to the node, and the first of those that others have.
+/// The device that leads to the node, and the first of those that others have; those of the next link in one namespace.
 const LINK: u32 = 2;
 const FIRST: u32 = 10;
+const NEXT: u32 = 100;
+/// The table by which they answer.
+const BACK: u32 = 1_000;
+/// The rules that say so, behind the one of local addresses.
+const BY_SOURCE: u32 = 1_000;
 const MAIN: u32 = 254;
 const LOCAL: u32 = 255;
 
 /// Who is on a link: by the address that frames are sent to, those of IP.
 type Others = BTreeMap<Mac, BTreeSet<IpAddr>>;
 
+/// Which of several links that lead to the node from one namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(pub u32);
+
+impl Slot {
+    fn first(self) -> u32 {
+        FIRST + self.0 * NEXT
+    }
+
+    fn table(self) -> u32 {
+        BACK + self.0
+    }
+
+    fn link(self) -> Device {
+        Device {
+            index: LINK + self.0 * NEXT,
+            name: format!("link{}", self.0),
+            ..bare(0)
+        }
+    }
+}
+
 /// The other end of a link that leads out.
-pub fn end() -> Device {
+pub fn end(slot: Slot) -> Device {
     Device {
         kind: Kind::Veth,
-        ..link()
+        ..slot.link()
     }
 }
 
@@ -43,7 +73,7 @@ pub fn end() -> Device {
 type Filled = (Vec<String>, BTreeSet<IpAddr>);
 
 /// The node's link has a signal from then on.
-pub fn switched(netns: &Netns, mtu: Option<u32>) -> Result<Vec<String>> {
+pub fn switched(netns: &Netns, slot: Slot, mtu: Option<u32>) -> Result<Vec<String>> {
     netns.run(|| {
         let mut space = Space::open(BTreeSet::new())?;
         devices::up(&mut space, &loopback());
@@ -51,7 +81,7 @@ pub fn switched(netns: &Netns, mtu: Option<u32>) -> Result<Vec<String>> {
             &mut space,
             &Device {
                 mtu: mtu.unwrap_or(0),
-                ..link()
+                ..slot.link()
             },
         );
         Ok(space.left)
@@ -59,7 +89,12 @@ pub fn switched(netns: &Netns, mtu: Option<u32>) -> Result<Vec<String>> {
 }
 
 /// Answers for who is on that link, and for those behind it.
-pub fn fill(netns: &Netns, stack: &Stack, uplink: u32, wanted: &Wanted<'_>) -> Result<Filled> {
+pub fn fill(
+    (netns, slot): (&Netns, Slot),
+    stack: &Stack,
+    uplink: u32,
+    wanted: &Wanted<'_>,
+) -> Result<Filled> {
     let above = above(stack, uplink);
     let mut others = neighbours(stack, &above);
     others.retain(|mac, _| comes_by(stack, uplink, *mac));
@@ -80,6 +115,7 @@ pub fn fill(netns: &Netns, stack: &Stack, uplink: u32, wanted: &Wanted<'_>) -> R
         back: own(stack, &above),
         node: None,
         others,
+        slot,
     };
     people.stand(netns, wanted)
 }
@@ -91,7 +127,7 @@ pub fn behind(
     (stack, tunnel): (&Stack, &Tunnel<'_>),
     wanted: &Wanted<'_>,
 ) -> Result<Filled> {
-    let device = tunnel.device;
+    let (device, slot) = (tunnel.device, Slot(0));
     let on = BTreeSet::from([device.index]);
     let mut others = neighbours(stack, &on);
     let entries = stack.fdb.some().into_iter().flatten();
@@ -116,7 +152,7 @@ pub fn behind(
             ..tunnel.vxlan.clone()
         }),
         mtu: device.mtu,
-        ..link()
+        ..slot.link()
     };
     let mut left = outer.run(|| {
         let mut space = Space::open(BTreeSet::new())?;
@@ -124,7 +160,7 @@ pub fn behind(
         space.refused(made, || format!("the other ends of {}", device.name));
         Ok(space.left)
     })?;
-    left.extend(switched(inner, None)?);
+    left.extend(switched(inner, slot, None)?);
     let silent = silent(stack, &on);
     let leads = |to: &IpAddr| leads(stack, wanted, *to, &on) && !silent.contains(to);
     let people = People {
@@ -132,6 +168,7 @@ pub fn behind(
         back: own(stack, &on),
         node: device.mac,
         others,
+        slot,
     };
     let (told, has) = people.stand(inner, wanted)?;
     left.extend(told);
@@ -147,6 +184,7 @@ struct People {
     back: Vec<IpAddr>,
     /// Where the node has them, if nobody is asked for that.
     node: Option<Mac>,
+    slot: Slot,
 }
 
 impl People {
@@ -162,8 +200,16 @@ impl People {
             }
             self.on_the_link(&mut space);
             self.behind(&mut space);
+            for address in &has {
+                let back = Action::Table(self.slot.table());
+                let rule = Rule {
+                    from: Some(alone(*address, 0).own),
+                    ..Rule::every(address.is_ipv6(), BY_SOURCE, back)
+                };
+                rules::ask(&mut space, &rule);
+            }
             for address in &unknown {
-                let how = (MAIN, RouteKind::Blackhole, Scope::UNIVERSE);
+                let how = (self.slot.table(), RouteKind::Blackhole, Scope::UNIVERSE);
                 let mut none = route(*address, how, hop(1, None));
                 none.hops.clear();
                 routes::ask(&mut space, &none);
@@ -175,13 +221,14 @@ impl People {
 
     /// Each of them a device with its own address on the link; the first answers for who is behind it.
     fn on_the_link(&self, space: &mut Space) {
-        for ((mac, addresses), index) in self.others.iter().take(OTHERS).zip(FIRST..) {
+        let first = self.slot.first();
+        for ((mac, addresses), index) in self.others.iter().take(OTHERS).zip(first..) {
             let one = Device {
                 index,
-                name: format!("other{}", index - FIRST),
+                name: format!("other{index}"),
                 kind: Kind::Macvlan(MacvlanMode::Bridge),
                 mac: Some(*mac),
-                lower: Some(LINK),
+                lower: Some(self.slot.link().index),
                 ..bare(0)
             };
             let made = devices::add(space, &one, None).map(|_| ());
@@ -191,7 +238,7 @@ impl People {
                 continue;
             }
             space.made.insert(index);
-            let own = if index == FIRST { "0" } else { "1" };
+            let own = if index == first { "0" } else { "1" };
             let file = format!("/proc/sys/net/ipv4/conf/{}/arp_ignore", one.name);
             space.refused(std::fs::write(file, own), || "sysctl arp_ignore");
             devices::up(space, &one);
@@ -219,7 +266,7 @@ impl People {
                 continue;
             };
             if let Some(mac) = self.node {
-                let body = super::neighbours::permanent(*back, FIRST, mac);
+                let body = super::neighbours::permanent(*back, self.slot.first(), mac);
                 let added = space.route.ask(super::neighbours::NEW, CREATE, &body);
                 space.refused(added, || format!("neighbour {back}"));
             }
@@ -227,10 +274,13 @@ impl People {
                 false => IpAddr::from([0_u8; 4]),
                 true => IpAddr::from([0_u8; 16]),
             };
-            let how = (MAIN, RouteKind::Unicast, Scope::UNIVERSE);
-            let mut by = route(any, how, hop(FIRST, Some(*back)));
-            by.to.length = 0;
-            routes::ask(space, &by);
+            let main = (self.slot.0 == 0).then_some(MAIN);
+            for table in [self.slot.table()].into_iter().chain(main) {
+                let how = (table, RouteKind::Unicast, Scope::UNIVERSE);
+                let mut by = route(any, how, hop(self.slot.first(), Some(*back)));
+                by.to.length = 0;
+                routes::ask(space, &by);
+            }
         }
     }
 }
@@ -387,14 +437,6 @@ fn route(to: IpAddr, (table, kind, scope): (u32, RouteKind, Scope), hop: Hop) ->
         hops: vec![hop],
         nexthop: None,
         ipv6_preference: Preference::default(),
-    }
-}
-
-fn link() -> Device {
-    Device {
-        index: LINK,
-        name: "link".into(),
-        ..bare(0)
     }
 }
 

@@ -7,7 +7,9 @@ use std::{
 use anyhow::Result;
 
 use super::{
-    Left, UPLINKS, Wanted, beyond, devices,
+    Left, UPLINKS, Wanted,
+    beyond::{self, Slot},
+    devices,
     space::{Place, Space},
 };
 use crate::{
@@ -22,7 +24,7 @@ pub struct Made<'a> {
     world: &'a World,
     node: Inode,
     places: &'a BTreeMap<Inode, Place<'a>>,
-    beyond: &'a BTreeMap<u32, Netns>,
+    beyond: &'a BTreeMap<u32, (Netns, Slot)>,
     pub made: BTreeMap<Inode, BTreeSet<u32>>,
 }
 
@@ -37,7 +39,7 @@ impl<'a> Made<'a> {
     pub fn new(
         wanted: &Wanted<'a>,
         places: &'a BTreeMap<Inode, Place<'a>>,
-        beyond: &'a BTreeMap<u32, Netns>,
+        beyond: &'a BTreeMap<u32, (Netns, Slot)>,
     ) -> Self {
         let made = places
             .keys()
@@ -133,11 +135,12 @@ impl<'a> Made<'a> {
                         self.note(own, done);
                         self.note(end, done);
                     }
-                    (None, Some(netns)) => {
+                    (None, Some((netns, slot))) => {
                         let there = netns.file()?;
                         let mut done = false;
                         left.run(place, BTreeSet::new(), |_, space| {
-                            let made = devices::pair(space, device, &beyond::end(), there.as_fd());
+                            let made =
+                                devices::pair(space, device, &beyond::end(*slot), there.as_fd());
                             done = made.is_ok();
                             space.refused(made, || device.name.clone());
                         })?;

@@ -26,6 +26,7 @@ use std::{
 use anyhow::{Result, bail};
 
 use self::{
+    beyond::Slot,
     made::Made,
     space::{Place, Space},
 };
@@ -59,6 +60,8 @@ pub struct Wanted<'a> {
     pub unanswered: &'a BTreeSet<(IpAddr, IpAddr)>,
     /// By which device of the node's others came.
     pub came: &'a BTreeMap<IpAddr, u32>,
+    /// Links of the node's that lead to pods.
+    pub pods: &'a BTreeSet<u32>,
 }
 
 pub struct Replica {
@@ -101,7 +104,9 @@ pub fn stand(wanted: &Wanted<'_>) -> Result<Replica> {
     let record = state::reserve(options, |id| {
         let named = |what: String| format!("{}{id}-{what}", netns::PREFIX);
         let pods = (1..=pods.len()).map(|n| named(format!("pod{n}")));
-        let beyond = (1..=uplinks.len()).map(|n| named(format!("beyond{n}")));
+        let to_pods = uplinks.iter().filter(|it| wanted.pods.contains(it)).count();
+        let world = usize::from(to_pods < uplinks.len());
+        let beyond = (1..=world + to_pods).map(|n| named(format!("beyond{n}")));
         let behind = (1..=tunnels.len()).map(|n| named(format!("behind{n}")));
         [named("node".into())]
             .into_iter()
@@ -140,9 +145,18 @@ fn fill(
         let netns = next()?;
         places.insert(inode, Place { netns, stack });
     }
+    // The world is one, by whichever link: who answers by another one than was asked by is the same.
+    let world = uplinks.iter().filter(|it| !wanted.pods.contains(it));
+    let world: Vec<u32> = world.copied().collect();
     let mut beyond = BTreeMap::new();
-    for uplink in uplinks {
-        beyond.insert(*uplink, next()?);
+    if !world.is_empty() {
+        let netns = next()?;
+        for (uplink, slot) in world.iter().zip(0..) {
+            beyond.insert(*uplink, (netns.clone(), Slot(slot)));
+        }
+    }
+    for uplink in uplinks.iter().filter(|it| wanted.pods.contains(it)) {
+        beyond.insert(*uplink, (next()?, Slot(0)));
     }
     let mut left = Left::default();
     for place in places.values() {
@@ -163,12 +177,12 @@ fn fill(
         device.is_some_and(|device| device.lower_up)
     };
     beyond.retain(|uplink, _| has_signal(uplink));
-    for (uplink, netns) in &beyond {
+    for (uplink, (netns, slot)) in &beyond {
         let node = wanted.world.stacks.get(&wanted.node);
         let mtu = node
             .and_then(|stack| stack.device(*uplink))
             .map(|it| it.mtu);
-        left.add(netns, beyond::switched(netns, mtu)?);
+        left.add(netns, beyond::switched(netns, *slot, mtu)?);
     }
     for (inode, place) in &places {
         let made = made.get(inode).cloned().unwrap_or_default();
@@ -176,8 +190,8 @@ fn fill(
     }
     let mut others = Vec::new();
     if let Some(place) = places.get(&wanted.node) {
-        for (uplink, netns) in &beyond {
-            let (told, has) = beyond::fill(netns, place.stack, *uplink, wanted)?;
+        for (uplink, (netns, slot)) in &beyond {
+            let (told, has) = beyond::fill((netns, *slot), place.stack, *uplink, wanted)?;
             left.add(netns, told);
             let name = place.stack.device(*uplink).map_or("", |it| &it.name);
             others.push(Beyond {
@@ -187,7 +201,7 @@ fn fill(
             });
         }
         for tunnel in tunnels {
-            let Some(outer) = beyond.get(&tunnel.uplink) else {
+            let Some((outer, _)) = beyond.get(&tunnel.uplink) else {
                 continue;
             };
             let inner = next()?;

@@ -67,13 +67,17 @@ pub fn add(place: &Place<'_>, space: &mut Space) {
                 ));
                 continue;
             }
-            let added = space.route.ask(NEW, CREATE, &message(rule));
-            space.refused(added, || format!("policy rule {}", rule.priority));
+            ask(space, rule);
         }
         if all.iter().all(|rule| rule.unknown.is_some()) {
             let _ = space.route.ask(NEW, CREATE, &message(&spare));
         }
     }
+}
+
+pub fn ask(space: &mut Space, rule: &Rule) {
+    let added = space.route.ask(NEW, CREATE, &message(rule));
+    space.refused(added, || format!("policy rule {}", rule.priority));
 }
 
 fn is_born_so(all: &[&Rule]) -> bool {
