@@ -122,6 +122,23 @@ fn the_place_of_death_is_drawn() {
 }
 
 #[test]
+fn the_way_is_computed_beside_what_was_counted() {
+    let html = written(&[&file("path-broken")]);
+    let read = page::read(&html, "page");
+    assert!(
+        read.text.contains("As computed from what was read"),
+        "{}",
+        read.text
+    );
+    let dead = html.matches("<li class=\"dead\">").count();
+    assert!(dead > 0, "where it ends is marked");
+    assert!(
+        html.contains("<details class=\"computed\" open>"),
+        "a way that dies is shown at once"
+    );
+}
+
+#[test]
 fn several_nodes_stand_side_by_side() {
     let files = PAIR.map(file);
     let read = page::read(&written(&[&files[0], &files[1]]), "page");

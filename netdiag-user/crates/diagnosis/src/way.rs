@@ -1,8 +1,12 @@
 //! The way of a flow that each root cause names: what a picture of it is drawn from.
-use super::path::{self, paired};
+use super::{
+    path::{self, paired},
+    predicted::{self, Sent},
+};
 use crate::{
     model::{
-        path::{FlowWay, Path, Wanted},
+        path::{End, FlowWay, Path, Wanted},
+        predicted::{Predicted, Protocol},
         verdict::{Finding, FlowRef, PodRole, Severity},
     },
     pipeline::{facts::Facts, scene::Run},
@@ -60,7 +64,26 @@ fn between(facts: &Facts<'_>, run: &Run, source: Wanted, flow: &FlowRef) -> Opti
     let source = path::end(facts, &source, PodRole::Source).ok()?;
     let destination = path::end(facts, &destination, PodRole::Destination).ok()?;
     let ends = paired(source, destination).ok()?;
-    let path = path::path(facts, ends, run, &[]);
+    let path = path::path(facts, ends.clone(), run, &[]);
     let seen = path.request.steps.iter().any(|step| step.packets > 0);
-    seen.then_some(path)
+    seen.then(|| Path {
+        predicted: computed(facts, &ends, flow),
+        ..path
+    })
+}
+
+/// As what was read leads it, where that tells anything.
+fn computed(facts: &Facts<'_>, ends: &(End, End), flow: &FlowRef) -> Vec<Predicted> {
+    let protocol = match flow.protocol.as_str() {
+        "tcp" => Protocol::Tcp,
+        "udp" => Protocol::Udp,
+        _ => return Vec::new(),
+    };
+    let sent = Sent {
+        protocol: Some(protocol),
+        ..Sent::default()
+    };
+    let mut all = predicted::predicted(facts, ends, &sent);
+    all.retain(|one| !one.request.is_empty());
+    all
 }

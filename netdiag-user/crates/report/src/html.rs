@@ -1,5 +1,6 @@
 //! One HTML page that needs nothing beside itself: it loads nothing, and runs nothing but a few lines
 //! that sort tables.
+mod computed;
 mod finding;
 mod foot;
 mod tables;

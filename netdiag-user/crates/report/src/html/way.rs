@@ -3,6 +3,7 @@ use maud::{Markup, html};
 use netdiag_lang::{mark, retold, t};
 
 use super::{
+    computed,
     tables::{Head, table},
     text::{cut, shown},
 };
@@ -55,6 +56,7 @@ fn picture(way: &FlowWay, id: &str) -> Markup {
                     (one(path, direction, &format!("{id}-{}", short(direction))))
                 }
             }
+            (computed::ways(&path.predicted))
             details {
                 summary { (t!("Hop by hop as a table")) }
                 (steps(path))
