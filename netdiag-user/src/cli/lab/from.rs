@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
 
@@ -31,7 +31,7 @@ use crate::{
         roles::Role,
         shell::CommandLine,
         text,
-        world::{Netns, World, of_node},
+        world::{Netns, World},
     },
     output,
     pipeline::facts::Facts,
@@ -135,7 +135,7 @@ pub fn run(args: &FromArgs) -> Result<i32> {
     let one = Player::open(&args.file, &asked)?.play(None)?;
     let rows = one.scene.rows(&one.last);
     let facts = one.scene.facts(&rows);
-    let world = &whole(&facts);
+    let world = facts.prepared().world;
     let conversations = rehearsed::conversations(&facts, TRIED);
     let beyond = rehearsed::beyond(&facts, &conversations);
     let links = facts.node.links.iter();
@@ -150,7 +150,8 @@ pub fn run(args: &FromArgs) -> Result<i32> {
         came: &beyond.came,
         pods: &pods,
     };
-    let replica = replica::stand(&wanted)?;
+    let file = || text::line(&args.file.display().to_string(), SENTENCE);
+    let replica = replica::stand(&wanted).with_context(file)?;
     let talk = Talk {
         servers: servers(&facts, world, &replica, &conversations),
         conversations: conversations
@@ -168,14 +169,6 @@ pub fn run(args: &FromArgs) -> Result<i32> {
     let mut all = standing.conversations.iter().flatten();
     let differs = all.any(|it| it.reading() == Reading::Otherwise);
     Ok(if differs { DIFFER } else { 0 })
-}
-
-/// With the node's own state as each reading has it, where a recording has no more of it.
-fn whole(facts: &Facts<'_>) -> World {
-    let mut world = facts.prepared().world.clone();
-    let own = world.stacks.entry(facts.node.netns);
-    own.or_insert_with(|| of_node::stack(facts.node));
-    world
 }
 
 fn standing(

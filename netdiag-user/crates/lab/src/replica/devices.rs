@@ -1,5 +1,6 @@
 //! Devices (RTM_NEWLINK), each with the index that it has in the recording.
 use std::{
+    io::ErrorKind,
     os::fd::{AsRawFd, BorrowedFd},
     thread,
     time::{Duration, Instant},
@@ -36,6 +37,10 @@ const PVID: u16 = 2;
 const UNTAGGED: u16 = 4;
 const RANGE_BEGIN: u16 = 8;
 const RANGE_END: u16 = 16;
+/// VETH_INFO_PEER
+const PEER: u16 = 1;
+/// From which indices on other ends of sinks are.
+const SINKS: u32 = 1_000_000;
 /// IFF_…
 const UP: u32 = 0x1;
 const RUNNING: u32 = 0x40;
@@ -53,8 +58,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub enum Made {
     /// One of its own kind.
     Itself,
-    /// Something that takes what is sent there, and why.
-    Sink(String),
+    /// Something that takes what is sent there.
+    Sink,
 }
 
 /// One that stands by itself or on a link that is there.
@@ -63,25 +68,43 @@ pub fn add(
     device: &Device,
     into: Option<BorrowedFd<'_>>,
 ) -> std::io::Result<Made> {
-    let (kind, data, made) = match info(&device.kind) {
-        Some((kind, data)) => (kind, data, Made::Itself),
-        None => {
-            let why = format!("{} is a sink: its kind cannot be made here", device.name);
-            ("dummy", Vec::new(), Made::Sink(why))
-        }
+    let Some((kind, data)) = info(&device.kind) else {
+        return sink(space, device).map(|()| Made::Sink);
     };
     let mut body = named(device);
-    if let (Some(lower), Made::Itself) = (device.lower, &made)
-        && stands_on(&device.kind)
-    {
+    if let Some(lower) = device.lower.filter(|_| stands_on(&device.kind)) {
         body.extend(number(LINK, lower));
     }
     if let Some(netns) = into {
         body.extend(number(NETNS, netns.as_raw_fd().cast_unsigned()));
     }
     body.extend(linked(kind, &data));
+    let made = space.route.ask(NEW, CREATE | EXCLUSIVE, &body);
+    match made {
+        // Not every kernel has those, which take what they are sent as well.
+        Err(error) if device.kind == Kind::Dummy && error.kind() == ErrorKind::Unsupported => {
+            sink(space, device).map(|()| Made::Itself)
+        }
+        made => made.map(|()| Made::Itself),
+    }
+}
+
+/// One whose frames end at the other end of a pair, which asks and answers nothing.
+fn sink(space: &mut Space, device: &Device) -> std::io::Result<()> {
+    let end = Device {
+        index: device.index.saturating_add(SINKS),
+        name: format!("sink{}", device.index),
+        mac: None,
+        mtu: LARGEST,
+        ..device.clone()
+    };
+    let mut body = named(device);
+    body.extend(linked("veth", &bytes(PEER, &named(&end))));
     space.route.ask(NEW, CREATE | EXCLUSIVE, &body)?;
-    Ok(made)
+    let silent = UP | NO_ARP;
+    space
+        .route
+        .ask(SET, 0, &header(0, end.index, silent, silent))
 }
 
 /// A pair, of which the other end is in another namespace.
@@ -91,8 +114,6 @@ pub fn pair(
     other: &Device,
     there: BorrowedFd<'_>,
 ) -> std::io::Result<()> {
-    /// VETH_INFO_PEER
-    const PEER: u16 = 1;
     let netns = number(NETNS, there.as_raw_fd().cast_unsigned());
     // What stands on them may be larger than they are now.
     let large = |device: &Device| {

@@ -233,8 +233,9 @@ impl<'a> Made<'a> {
 fn add(space: &mut Space, device: &Device, into: Option<std::os::fd::BorrowedFd<'_>>) -> bool {
     match devices::add(space, device, into) {
         Ok(devices::Made::Itself) => true,
-        Ok(devices::Made::Sink(why)) => {
-            space.lacks(why);
+        Ok(devices::Made::Sink) => {
+            let name = &device.name;
+            space.lacks(format!("{name} is a sink: its kind cannot be made here"));
             true
         }
         Err(error) => {

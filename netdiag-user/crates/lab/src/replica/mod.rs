@@ -140,7 +140,9 @@ fn fill(
     let mut places = BTreeMap::new();
     for inode in [wanted.node].into_iter().chain(pods.iter().copied()) {
         let Some(stack) = wanted.world.stacks.get(&inode) else {
-            bail!("the recording has not the node's own state");
+            bail!(
+                "the state of the node's own namespace is not in it: what `diagnose --record` writes has it"
+            );
         };
         let netns = next()?;
         places.insert(inode, Place { netns, stack });

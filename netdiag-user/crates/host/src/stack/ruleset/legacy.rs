@@ -24,8 +24,9 @@ const GET_ENTRIES: i32 = 65;
 const HEADER: usize = NAME + 8;
 /// Bytes of a table: some hundred thousand rules with comments, of which each takes 288.
 const LARGEST: usize = 128 << 20;
-/// A chain has one before its rules and one behind them.
+/// A chain has one before its rules and one behind them; five policies, and the last.
 const ENTRIES_OF_A_RULE: usize = 3;
+const OWN: usize = 6;
 /// Whoever changes a table meanwhile changes its size.
 const TIMES: usize = 3;
 const NAMES: usize = 4 << 10;
@@ -83,7 +84,7 @@ fn table(ipv6: bool, name: &str, left: &mut usize) -> Result<Option<Table>> {
         let info = Info::of(&about).context("a table's description is too short")?;
         let size = info.size as usize;
         let entries = info.entries as usize;
-        if size > LARGEST || entries > left.saturating_mul(ENTRIES_OF_A_RULE) {
+        if size > LARGEST || entries > left.saturating_mul(ENTRIES_OF_A_RULE).saturating_add(OWN) {
             return Ok(None);
         }
         let mut all = named(name);

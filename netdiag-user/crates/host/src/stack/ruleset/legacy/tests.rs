@@ -138,11 +138,14 @@ fn more_rules_than_wanted_are_not_read() {
         let whole = std::thread::spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET).expect("a namespace");
             let rule = ["-A", "INPUT", "-j", "DROP"];
-            Program::new("iptables-legacy").text(&rule).expect("a rule");
-            tables_of(2)
+            for _ in 0..3 {
+                Program::new("iptables-legacy").text(&rule).expect("a rule");
+            }
+            [tables_of(2), tables_of(3)]
         });
-        let (tables, whole) = whole.join().expect("no panic");
-        assert!(tables.is_empty() && !whole);
+        let [(none, some), (one, all)] = whole.join().expect("no panic");
+        assert!(none.is_empty() && !some, "three are more than two");
+        assert!(one.len() == 1 && all, "policies are no rules");
     }
     let few = Info::of(&[0; Info::SIZE]).expect("long enough");
     assert_eq!((few.entries, few.size), (0, 0));
