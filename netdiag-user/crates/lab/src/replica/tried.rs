@@ -6,7 +6,10 @@ use std::{
     io::{self, ErrorKind, Read, Write},
     mem::MaybeUninit,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -24,8 +27,6 @@ use crate::{
 /// How long an answer may take, twice.
 const PATIENCE: Duration = Duration::from_millis(1_500);
 const TIMES: usize = 2;
-/// Until servers listen.
-const BEGIN: Duration = Duration::from_millis(200);
 const POLL: Duration = Duration::from_millis(2);
 /// Of an echo.
 const ICMP: u8 = 1;
@@ -93,17 +94,20 @@ impl Talk {
         let over = AtomicBool::new(false);
         let ready = self.servers.iter().map(|it| Netns::open(&it.netns));
         let ready: Vec<Netns> = ready.collect::<Result<_>>()?;
+        let (listens, all_listen) = mpsc::channel::<()>();
         thread::scope(|scope| {
             for (of, netns) in self.servers.iter().zip(&ready) {
-                let over = &over;
+                let (over, listens) = (&over, listens.clone());
                 scope.spawn(move || {
                     let _ = netns.run(|| {
-                        serve(&of.at, over);
+                        serve(&of.at, over, listens);
                         Ok(())
                     });
                 });
             }
-            thread::sleep(BEGIN);
+            // It ends once each of them has let go of its end: it listens, or cannot.
+            drop(listens);
+            let _ = all_listen.recv();
             let each = self.conversations.iter();
             let each: Vec<_> = each.map(|one| scope.spawn(|| became(one))).collect();
             let died = |_| Became::NotTried("a thread died".into());
@@ -232,7 +236,7 @@ fn in_time(error: io::Error) -> io::Error {
 }
 
 /// Takes connections and sends datagrams back, until it is over; where something cannot listen, nobody does.
-fn serve(at: &BTreeSet<(u8, SocketAddr)>, over: &AtomicBool) {
+fn serve(at: &BTreeSet<(u8, SocketAddr)>, over: &AtomicBool, listens: mpsc::Sender<()>) {
     let of = |wanted: u8| {
         at.iter()
             .filter(move |(protocol, _)| *protocol == wanted)
@@ -244,6 +248,7 @@ fn serve(at: &BTreeSet<(u8, SocketAddr)>, over: &AtomicBool) {
     let datagrams: Vec<Socket> = of(UDP)
         .filter_map(|at| listening(Type::DGRAM, Protocol::UDP, at).ok())
         .collect();
+    drop(listens);
     let mut taken = Vec::new();
     while !over.load(Ordering::Relaxed) {
         for socket in &streams {
